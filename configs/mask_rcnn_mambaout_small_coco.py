@@ -1,0 +1,9 @@
+_base_ = [
+    '_base_/models/mask_rcnn.py',
+    '_base_/datasets/coco.py',
+    '_base_/schedules/coco_1x.py',
+]
+model = dict(
+    backbone=dict(type='MambaOut', arch='small'),
+    neck=dict(in_channels=[96, 192, 384, 576]),
+)

@@ -1,0 +1,4 @@
+from .mambaout import MambaOut
+from .mambavision import MambaVision
+
+__all__ = ['MambaOut', 'MambaVision']

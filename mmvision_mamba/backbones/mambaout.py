@@ -1,0 +1,98 @@
+"""MambaOut (arXiv 2405.07992): gated CNN blocks, built on timm's implementation."""
+
+from collections.abc import Mapping, Sequence
+
+import timm
+from mmengine.registry import MODELS
+from timm.models import mambaout as timm_mambaout
+from torch import Tensor, nn
+
+from .pyramid import PyramidBackbone, check_fields, resolve_arch
+
+_PREFIX = 'mambaout_'
+
+
+@MODELS.register_module()
+class MambaOut(PyramidBackbone):
+    """MambaOut for dense prediction.
+
+    Parameters carry timm's names; a state dict under the authors' names loads as well.
+
+    Args:
+        arch: femto, kobe, tiny, small, base, or another of timm's ``mambaout_*`` without that
+            prefix; or a dict with ``depths`` and ``dims``, and optionally timm's further fields.
+        in_channels: Channels of the image.
+        drop_path_rate: Stochastic depth of the last block, rising linearly from 0 in the first.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        out_indices, frozen_stages, norm_eval, init_cfg: See :class:`PyramidBackbone`.
+
+    Returns (forward): for an image ``(B, in_channels, H, W)``, H, W >= 32, a tuple of
+    ``(B, dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
+
+    Raises:
+        ValueError: An unknown arch or field, or an option out of its range, with what would do.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.2,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+        names = {name.removeprefix(_PREFIX): {} for name in timm.list_models(_PREFIX + '*')}
+        fields = resolve_arch('MambaOut', arch, names)
+        options = dict(in_chans=in_channels, num_classes=0, drop_path_rate=drop_path_rate)
+        if isinstance(arch, str):
+            net = timm.create_model(_PREFIX + arch, **options)
+        else:
+            check_fields(
+                'MambaOut',
+                fields,
+                required={'depths', 'dims'},
+                optional={
+                    'act_layer',
+                    'conv_ratio',
+                    'downsample',
+                    'expansion_ratio',
+                    'kernel_size',
+                    'ls_init_value',
+                    'stem_mid_norm',
+                },
+            )
+            net = timm_mambaout.MambaOut(**fields, **options)
+        channels = [stage['num_chs'] for stage in net.feature_info]
+        super().__init__(channels, 1e-6, out_indices, frozen_stages, norm_eval, init_cfg)
+        self.stem, self.stages = net.stem, net.stages
+        for stage in self.stages:
+            stage.grad_checkpointing = with_cp
+        self.register_load_state_dict_pre_hook(_rename_authors_keys)
+        self.freeze()
+
+    def stages_to_freeze(self) -> list[nn.Module]:
+        return [self.stem, *self.stages]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        outputs = []
+        for i, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
+            x = stage(x)  # (B, H, W, C)
+            if i in self.out_indices:
+                outputs.append(self.output(i, x))
+        return tuple(outputs)
+
+
+def _rename_authors_keys(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Turn the authors' key names into timm's, in place."""
+    if f'{prefix}downsample_layers.0.conv1.weight' not in state_dict:
+        return
+    own = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
+    own = {key.removeprefix(prefix): value for key, value in own.items()}
+    renamed = timm_mambaout.checkpoint_filter_fn(own, module)
+    state_dict.update({prefix + key: value for key, value in renamed.items()})

@@ -1,0 +1,344 @@
+"""MambaVision (arXiv 2407.08083): two convolutional stages, then two of Mamba and attention."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from timm.layers import DropPath, Mlp, calculate_drop_path_rates, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..ops import selective_scan
+from .pyramid import PyramidBackbone, check_fields, resolve_arch
+
+D_STATE = 8
+_SMALL = dict(layer_scale=None, window_size=(8, 8, 14, 7))
+_LARGE = dict(layer_scale=1e-5, window_size=(8, 8, 14, 7))
+# Table 1 and Section 3 of the paper, and the published checkpoints. The windows are those of
+# classification at 224 pixels (l3: 256).
+ARCHITECTURES = {
+    't': dict(dim=80, in_dim=32, depths=(1, 3, 8, 4), num_heads=(2, 4, 8, 16), **_SMALL),
+    't2': dict(dim=80, in_dim=32, depths=(1, 3, 11, 4), num_heads=(2, 4, 8, 16), **_SMALL),
+    's': dict(dim=96, in_dim=64, depths=(3, 3, 7, 5), num_heads=(2, 4, 8, 16), **_SMALL),
+    'b': dict(dim=128, in_dim=64, depths=(3, 3, 10, 5), num_heads=(2, 4, 8, 16), **_LARGE),
+    'l': dict(dim=196, in_dim=64, depths=(3, 3, 10, 5), num_heads=(4, 8, 16, 32), **_LARGE),
+    'l2': dict(dim=196, in_dim=64, depths=(3, 3, 12, 5), num_heads=(4, 8, 16, 32), **_LARGE),
+    'l3': dict(
+        dim=256,
+        in_dim=64,
+        depths=(3, 3, 20, 10),
+        num_heads=(4, 8, 16, 32),
+        layer_scale=1e-5,
+        window_size=(8, 8, 16, 8),
+    ),
+}
+WINDOW_PADDINGS = ('minimal', 'full')
+
+
+class PatchEmbed(nn.Module):
+    """Stem: two 3x3 convolutions of stride 2, ``(B, in_channels, H, W)`` to stride 4."""
+
+    def __init__(self, in_channels: int, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.conv_down = nn.Sequential(
+            nn.Conv2d(in_channels, in_dim, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(in_dim, eps=1e-4),
+            nn.ReLU(),
+            nn.Conv2d(in_dim, dim, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(dim, eps=1e-4),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_down(x)
+
+
+class Downsample(nn.Module):
+    """3x3 convolution of stride 2 that doubles the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, 2, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(x)
+
+
+class ConvBlock(nn.Module):
+    """Residual block of stages 0 and 1 (Eq. 1)."""
+
+    def __init__(self, dim: int, drop_path: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, 1, 1)
+        self.norm1 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.act1 = nn.GELU(approximate='tanh')
+        self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1)
+        self.norm2 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act1(self.norm1(self.conv1(x)))
+        return x + self.drop_path(self.norm2(self.conv2(y)))
+
+
+class Attention(nn.Module):
+    """Multi-head softmax attention over the tokens of a window (Eq. 8)."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, dim = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (batch, heads, length, head_dim)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(batch, length, dim))
+
+
+class MambaVisionMixer(nn.Module):
+    """Mamba mixer with a symmetric branch without the scan (Eq. 6 and 7, Algorithm 1)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        inner = dim // 2
+        self.dt_rank = ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d_x = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
+        self.conv1d_z = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
+        self.x_proj = nn.Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, D_STATE + 1).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(2 * inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        xz = self.in_proj(x).transpose(1, 2)  # (batch, dim, length)
+        # Both branches' depthwise convolutions as one, over all the channels.
+        kernels = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
+        xz = F.silu(F.conv1d(xz, kernels, padding=1, groups=len(kernels)))
+        u, z = xz.chunk(2, dim=1)
+        dt, B, C = self.x_proj(u.transpose(1, 2)).split([self.dt_rank, D_STATE, D_STATE], dim=-1)
+        # The bias of dt_proj enters here and once more in the scan: the published weights were
+        # trained so.
+        y = selective_scan(
+            u,
+            self.dt_proj(dt).transpose(1, 2),
+            -torch.exp(self.A_log.float()),
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+            self.D,
+            delta_bias=self.dt_proj.bias,
+            delta_softplus=True,
+        )
+        return self.out_proj(torch.cat([y, z], dim=1).transpose(1, 2))
+
+
+class Block(nn.Module):
+    """Mixer and MLP of stages 2 and 3, on windows ``(batch, tokens, dim)`` (Eq. 5)."""
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        mlp_ratio: float,
+        layer_scale: float | None,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-5)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(dim, eps=1e-5)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        for name in ('gamma_1', 'gamma_2'):
+            scale = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
+            self.register_parameter(name, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(_scaled(self.mixer(self.norm1(x)), self.gamma_1))
+        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
+
+
+def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
+    return x if gamma is None else x * gamma
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution, channels-last, and the convolution to the next."""
+
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.with_cp = with_cp
+
+    def run_blocks(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            if self.with_cp and x.requires_grad:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same, before the downsampling."""
+        return self.run_blocks(x)
+
+
+class WindowStage(Stage):
+    """A stage whose blocks see square windows of tokens (Section 3.2)."""
+
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        downsample: nn.Module | None,
+        with_cp: bool,
+        window_size: int,
+        window_padding: str,
+    ) -> None:
+        super().__init__(blocks, downsample, with_cp)
+        self.window_size = window_size
+        self.window_padding = window_padding
+
+    def window(self, size: int) -> tuple[int, int]:
+        """Number of windows along an axis of ``size`` tokens, and tokens in each."""
+        count = ceil(size / self.window_size)
+        return count, self.window_size if self.window_padding == 'full' else ceil(size / count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        (rows, h), (columns, w) = self.window(H), self.window(W)
+        x = F.pad(x, (0, columns * w - W, 0, rows * h - H))
+        x = x.view(B, C, rows, h, columns, w).permute(0, 2, 4, 3, 5, 1)
+        x = self.run_blocks(x.reshape(-1, h * w, C))
+        x = x.view(B, rows, columns, h, w, C).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(B, C, rows * h, columns * w)[:, :, :H, :W]
+
+
+@MODELS.register_module()
+class MambaVision(PyramidBackbone):
+    """MambaVision for dense prediction.
+
+    Args:
+        arch: A name of :data:`ARCHITECTURES` (t, t2, s, b, l, l2, l3), or a dict of the table's
+            fields; ``mlp_ratio`` (4) may be added.
+        in_channels: Channels of the image.
+        window_size: Side of the windows of the four stages, in tokens; those of the first two,
+            which are convolutional, are not used. Default: the arch's, for classification.
+        window_padding: ``'minimal'`` cuts an axis into as few windows as ``window_size`` allows
+            and pads only to make them equal; ``'full'`` pads to a multiple of ``window_size``, as
+            published detectors and segmentors were trained.
+        drop_path_rate: Stochastic depth of the last block, rising linearly from 0 in the first.
+        layer_scale: Initial layer scale of stages 2 and 3, or None for none. Default: the arch's.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        out_indices, frozen_stages, norm_eval, init_cfg: See :class:`PyramidBackbone`.
+
+    Returns (forward): for an image ``(B, in_channels, H, W)``, H, W >= 32, a tuple of
+    ``(B, dim * 2**i, ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
+
+    Raises:
+        ValueError: An unknown arch or field, or an option out of its range, with what would do.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping = 't',
+        in_channels: int = 3,
+        window_size: Sequence[int] | None = None,
+        window_padding: str = 'minimal',
+        drop_path_rate: float = 0.2,
+        layer_scale: float | None | str = 'arch',
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        arch = resolve_arch('MambaVision', arch, ARCHITECTURES)
+        check_fields(
+            'MambaVision',
+            arch,
+            required={'dim', 'in_dim', 'depths', 'num_heads'},
+            optional={'layer_scale', 'window_size', 'mlp_ratio'},
+        )
+        dim, depths, heads = arch['dim'], tuple(arch['depths']), tuple(arch['num_heads'])
+        windows = tuple(window_size or arch.get('window_size', (8, 8, 14, 7)))
+        scale = arch.get('layer_scale') if layer_scale == 'arch' else layer_scale
+        channels = tuple(dim * 2**i for i in range(4))
+        _check_options(channels, depths, heads, windows, window_padding, drop_path_rate)
+
+        super().__init__(channels, 1e-5, out_indices, frozen_stages, norm_eval, init_cfg)
+        self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
+        rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        levels = []
+        for i, (width, depth) in enumerate(zip(channels, depths)):
+            downsample = Downsample(width) if i < 3 else None
+            if i < 2:
+                blocks = [ConvBlock(width, rate) for rate in rates[i]]
+                levels.append(Stage(blocks, downsample, with_cp))
+                continue
+            # The last depth // 2 blocks attend, the others scan.
+            mixers = [
+                Attention(width, heads[i]) if j >= depth - depth // 2 else MambaVisionMixer(width)
+                for j in range(depth)
+            ]
+            blocks = [
+                Block(width, mixer, arch.get('mlp_ratio', 4), scale, rate)
+                for mixer, rate in zip(mixers, rates[i])
+            ]
+            levels.append(WindowStage(blocks, downsample, with_cp, windows[i], window_padding))
+        self.levels = nn.ModuleList(levels)
+        self.apply(_init_linear)
+        self.freeze()
+
+    def stages_to_freeze(self) -> list[nn.Module]:
+        return [self.patch_embed, *self.levels]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.patch_embed(x)
+        outputs = []
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i in self.out_indices:
+                outputs.append(self.output(i, x.permute(0, 2, 3, 1)))
+            if i == self.out_indices[-1]:
+                break
+            x = level.downsample(x)
+        return tuple(outputs)
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _check_options(
+    channels: Sequence[int],
+    depths: Sequence[int],
+    heads: Sequence[int],
+    windows: Sequence[int],
+    window_padding: str,
+    drop_path_rate: float,
+) -> None:
+    for name, values in (('depths', depths), ('num_heads', heads), ('window_size', windows)):
+        if len(values) != 4 or any(not isinstance(v, int) or v < 1 for v in values):
+            raise ValueError(f'{name} of MambaVision must be four positive integers, got {values}')
+    for i in (2, 3):
+        if channels[i] % heads[i]:
+            raise ValueError(
+                f'stage {i} of MambaVision has {channels[i]} channels, '
+                f'which {heads[i]} heads do not divide'
+            )
+    if window_padding not in WINDOW_PADDINGS:
+        raise ValueError(
+            f'window_padding must be one of {WINDOW_PADDINGS}, got {window_padding!r}'
+        )
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')

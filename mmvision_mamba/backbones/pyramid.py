@@ -1,0 +1,111 @@
+"""What a backbone of four stages owes a dense-prediction model, whatever its blocks are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def resolve_arch(family: str, arch: str | Mapping, table: Mapping[str, Mapping]) -> dict:
+    """The constructor fields that ``arch`` names, or is.
+
+    Raises:
+        ValueError: An unknown name, naming the known ones.
+        TypeError: Neither a name nor a mapping.
+    """
+    if isinstance(arch, str):
+        if arch not in table:
+            raise ValueError(
+                f'{family} has no arch {arch!r}; choose one of {sorted(table)}, '
+                'or give a dict of its fields'
+            )
+        return dict(table[arch])
+    if not isinstance(arch, Mapping):
+        raise TypeError(f'arch of {family} must be a name or a dict, got {type(arch).__name__}')
+    return dict(arch)
+
+
+def check_fields(family: str, fields: Mapping, required: set[str], optional: set[str]) -> None:
+    """Raise ValueError unless a custom arch holds the fields of its family and no others."""
+    missing, unknown = required - set(fields), set(fields) - required - optional
+    if missing or unknown:
+        raise ValueError(
+            f'arch of {family}: missing {sorted(missing)}, unknown {sorted(unknown)}; '
+            f'it takes {sorted(required)} and may take {sorted(optional)}'
+        )
+
+
+class PyramidBackbone(BaseModule):
+    """Feature maps at strides 4, 8, 16, 32, each through a LayerNorm over channels of its own.
+
+    A subclass lists its stem and stages, in order, in :meth:`stages_to_freeze`, and calls
+    :meth:`output` on what each stage gives.
+
+    Args:
+        channels: Channels of the four stages.
+        out_indices: Stages whose output is returned, 0 (stride 4) to 3 (stride 32).
+        frozen_stages: -1 freezes nothing, 0 the stem, i the stem and the first i stages; the
+            output norms, which no classification checkpoint holds, stay trainable.
+        norm_eval: Keep every batch norm in evaluation mode, with its running statistics.
+        init_cfg: MMEngine's initialisation config, for instance
+            ``dict(type='Pretrained', checkpoint=...)``.
+
+    Raises:
+        ValueError: An option out of its range, with the range.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        norm_eps: float,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        norm_eval: bool,
+        init_cfg: dict | list | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        family = type(self).__name__
+        indices = tuple(out_indices)
+        if not indices or list(indices) != sorted(set(indices) & set(range(len(channels)))):
+            raise ValueError(
+                f'out_indices of {family} must be rising stage numbers '
+                f'out of 0..{len(channels) - 1}, got {out_indices}'
+            )
+        if frozen_stages not in range(-1, len(channels) + 1):
+            raise ValueError(
+                f'frozen_stages of {family} must be in -1..{len(channels)}, got {frozen_stages}'
+            )
+        self.channels = tuple(channels)
+        self.out_indices = indices
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        for i in indices:
+            self.add_module(f'outnorm{i}', nn.LayerNorm(channels[i], eps=norm_eps))
+
+    def stages_to_freeze(self) -> Iterable[nn.Module]:
+        """The stem, then each stage."""
+        raise NotImplementedError
+
+    def output(self, index: int, x: Tensor) -> Tensor:
+        """Norm a stage's channels-last ``(B, H, W, C)`` and return it as ``(B, C, H, W)``."""
+        x = getattr(self, f'outnorm{index}')(x)
+        # Contiguous, because mmcv's CUDA and C++ operators read a map's memory as such.
+        return x.permute(0, 3, 1, 2).contiguous()
+
+    def freeze(self) -> None:
+        """Turn gradients off in the frozen stages; called at the end of a constructor."""
+        for module in list(self.stages_to_freeze())[: self.frozen_stages + 1]:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'PyramidBackbone':
+        """As in torch, but frozen stages, and batch norms under ``norm_eval``, stay in eval."""
+        super().train(mode)
+        if mode:
+            for module in list(self.stages_to_freeze())[: self.frozen_stages + 1]:
+                module.eval()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self

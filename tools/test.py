@@ -1,0 +1,52 @@
+"""Test a detector (box AP, mask AP) or a segmentor (mIoU, aAcc, mAcc), per class too."""
+
+from pathlib import Path
+
+from mmengine.runner import Runner
+
+from mmvision_mamba.engine.cli import build_parser, read_config, run
+from mmvision_mamba.engine.data_check import check_data
+from mmvision_mamba.engine.errors import InputError
+
+
+def parse_args():
+    parser = build_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out',
+        metavar='PATH',
+        help='write the predictions: PATH.bbox.json and PATH.segm.json in COCO format, '
+        'or a folder PATH of PNG label maps',
+    )
+    parser.add_argument('--tta', action='store_true', help='test at several scales and flipped')
+    parser.add_argument('--show-dir', metavar='DIR', help='save pictures with drawn predictions')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args)
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        raise InputError(f'checkpoint {args.checkpoint} does not exist')
+    cfg.load_from = args.checkpoint
+    check_data(cfg, ('test',))
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if 'CocoMetric' in evaluator.type:
+            evaluator.classwise = True
+            evaluator.outfile_prefix = args.out
+        elif args.out:
+            evaluator.output_dir = args.out
+    if args.show_dir:
+        cfg.default_hooks.visualization.draw = True
+        cfg.default_hooks.visualization.test_out_dir = args.show_dir
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,59 @@
+"""Train a detector or a segmentor."""
+
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmvision_mamba.engine.cli import build_parser, read_config, run
+from mmvision_mamba.engine.data_check import check_data
+from mmvision_mamba.engine.errors import InputError
+from mmvision_mamba.engine.resume import checkpoint_to_resume
+
+
+def parse_args():
+    parser = build_parser(__doc__)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from CHECKPOINT, or from the newest whole one in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument('--seed', type=int, help='seed of every random generator')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic algorithms where they exist'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+    if args.seed is not None or args.deterministic:
+        cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = args.resume
+        if args.resume == 'auto':
+            cfg.load_from = checkpoint_to_resume(cfg.work_dir)
+            cfg.resume = cfg.load_from is not None
+    check_data(cfg, ('train', 'val'))
+    runner = Runner.from_cfg(cfg)
+    if args.resume == 'auto' and not cfg.resume:
+        print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
+    runner.train()
+
+
+if __name__ == '__main__':
+    run(main)
