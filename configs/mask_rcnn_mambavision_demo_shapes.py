@@ -5,39 +5,38 @@ _base_ = [
     '_base_/schedules/coco_1x.py',
 ]
 norm_cfg = dict(type='BN')
+strides = [8, 16, 32]
+roi_extractor = dict(
+    out_channels=64, featmap_strides=strides, finest_scale=56, roi_layer=dict(sampling_ratio=2)
+)
 model = dict(
     backbone=dict(
         type='MambaVision',
-        arch=dict(dim=32, in_dim=16, depths=(1, 1, 2, 2), num_heads=(1, 2, 4, 8)),
+        arch=dict(dim=32, in_dim=16, depths=(1, 2, 4, 2), num_heads=(1, 2, 4, 8)),
         window_size=(8, 8, 14, 7),
         drop_path_rate=0.0,
+        out_indices=(1, 2, 3),
     ),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64, norm_cfg=norm_cfg),
+    neck=dict(in_channels=[64, 128, 256], out_channels=64, num_outs=3, norm_cfg=norm_cfg),
     rpn_head=dict(
-        in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4], ratios=[0.5, 1.0, 2.0])
+        in_channels=64,
+        feat_channels=64,
+        anchor_generator=dict(scales=[4], strides=strides),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, finest_scale=28),
-        bbox_head=dict(
-            type='Shared4Conv1FCBBoxHead',
-            in_channels=64,
-            conv_out_channels=64,
-            fc_out_channels=128,
-            num_classes=5,
-            norm_cfg=norm_cfg,
-        ),
-        mask_roi_extractor=dict(out_channels=64, finest_scale=28),
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=5),
+        mask_roi_extractor=roi_extractor,
         mask_head=dict(
             num_convs=2, in_channels=64, conv_out_channels=64, num_classes=5, norm_cfg=norm_cfg
         ),
     ),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=32))
     ),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
-max_epochs = 14
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
@@ -50,5 +49,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=10))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=10))
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_epochs))

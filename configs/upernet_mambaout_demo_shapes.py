@@ -5,12 +5,14 @@ _base_ = [
     '_base_/schedules/ade20k_160k.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(96, 96)),
+    data_preprocessor=dict(size=(128, 128)),
     backbone=dict(
-        type='MambaOut', arch=dict(depths=(1, 1, 3, 1), dims=(32, 64, 128, 192)), drop_path_rate=0.0
+        type='MambaOut',
+        arch=dict(depths=(1, 1, 3, 1), dims=(48, 96, 192, 288)),
+        drop_path_rate=0.0,
     ),
-    decode_head=dict(in_channels=[32, 64, 128, 192], channels=64, num_classes=8),
-    auxiliary_head=dict(in_channels=128, channels=64, num_classes=8),
+    decode_head=dict(in_channels=[48, 96, 192, 288], channels=48, num_classes=8),
+    auxiliary_head=dict(in_channels=192, channels=48, num_classes=8),
 )
 max_iters = 400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
@@ -18,5 +20,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=1.0, by_epoch=False, begin=50, end=max_iters),
 ]
-optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=10))
+optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=10))
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_iters))

@@ -3,6 +3,7 @@
 Standard library only, and syntax that an old Python can still parse, so that
 a wrong interpreter is told so instead of failing on this file.
 """
+
 import argparse
 import hashlib
 import os
@@ -17,26 +18,45 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REQUIREMENTS = os.path.join(ROOT, 'requirements')
 CONSTRAINTS = os.path.join(REQUIREMENTS, 'constraints.txt')
 CACHE = os.path.join(
-    os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'mmvision_mamba')
+    os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'mmvision_mamba'
+)
 FREE_GB = 9
 
 # What pip and the compiler print, and the sentence a user can act on.
 KNOWN_FAILURES = (
-    (('No space left on device', 'Errno 28'),
-     'the disk is full: free about {gb} GB under {venv}, the temporary folder and the pip cache, '
-     'then run make env again.'),
-    (('NewConnectionError', 'Temporary failure in name resolution', 'Name or service not known',
-      'ConnectTimeoutError', 'ReadTimeoutError', 'ProxyError', 'Network is unreachable',
-      'Connection refused', 'Connection reset'),
-     'the package index could not be reached: check the network, or name a mirror in '
-     'PIP_INDEX_URL, then run make env again.'),
-    (('No matching distribution found', 'Could not find a version'),
-     'the package index has no build that fits this Python and platform: use CPython 3.10 to 3.13 '
-     'on Linux, or name an index that has it in PIP_INDEX_URL.'),
-    (('Killed signal', 'internal compiler error', 'Cannot allocate memory'),
-     'the compiler ran out of memory: free about 3 GB, or set MAX_JOBS=1, then run make env again.'),
-    (('Python.h: No such file',),
-     "Python's headers are missing: install python3-dev (Debian, Ubuntu) or python3-devel (Fedora)."),
+    (
+        ('No space left on device', 'Errno 28'),
+        'the disk is full: free about {gb} GB under {venv}, the temporary folder and pip cache, '
+        'then run make env again.',
+    ),
+    (
+        (
+            'NewConnectionError',
+            'Temporary failure in name resolution',
+            'Name or service not known',
+            'ConnectTimeoutError',
+            'ReadTimeoutError',
+            'ProxyError',
+            'Network is unreachable',
+            'Connection refused',
+            'Connection reset',
+        ),
+        'the package index could not be reached: check the network, or name a mirror in '
+        'PIP_INDEX_URL, then run make env again.',
+    ),
+    (
+        ('No matching distribution found', 'Could not find a version'),
+        'the package index has no build that fits this Python and platform: use CPython 3.10 to '
+        '3.13 on Linux, or name an index that has it in PIP_INDEX_URL.',
+    ),
+    (
+        ('Killed signal', 'internal compiler error', 'Cannot allocate memory'),
+        'the compiler ran out of memory: free 3 GB or set MAX_JOBS=1, then run make env again.',
+    ),
+    (
+        ('Python.h: No such file',),
+        "Python's headers are missing: install python3-dev (Debian) or python3-devel (Fedora).",
+    ),
 )
 
 PROBE = """
@@ -55,20 +75,27 @@ class SetupError(Exception):
 
 def check_machine(venv):
     if sys.version_info < (3, 10):
-        raise SetupError('Python %d.%d is too old: install Python 3.10 or newer and run '
-                         'make env PYTHON=/path/to/python3.' % sys.version_info[:2])
+        raise SetupError(
+            'Python %d.%d is too old: install Python 3.10 or newer and run '
+            'make env PYTHON=/path/to/python3.' % sys.version_info[:2]
+        )
     if platform.python_implementation() != 'CPython':
-        raise SetupError('%s is not supported: run make env PYTHON=/path/to/cpython3.'
-                         % platform.python_implementation())
+        raise SetupError(
+            '%s is not supported: run make env PYTHON=/path/to/cpython3.'
+            % platform.python_implementation()
+        )
     compiler = os.environ.get('CXX', 'c++')
     if shutil.which(compiler) is None:
-        raise SetupError('no C++ compiler (%s) was found, and mmcv has to be compiled: install g++ '
-                         '(apt-get install g++), or name a compiler in CXX.' % compiler)
+        raise SetupError(
+            'no C++ compiler (%s) was found, and mmcv has to be compiled: install g++ '
+            '(apt-get install g++), or name a compiler in CXX.' % compiler
+        )
     free = shutil.disk_usage(os.path.dirname(venv)).free / 1e9
     if not os.path.exists(venv) and free < FREE_GB:
-        raise SetupError('only %.1f GB are free under %s and the environment needs %d: free some '
-                         'space, or name another place with VENV=/path.'
-                         % (free, os.path.dirname(venv), FREE_GB))
+        raise SetupError(
+            'only %.1f GB are free under %s and the environment needs %d: free some '
+            'space, or name another place with VENV=/path.' % (free, os.path.dirname(venv), FREE_GB)
+        )
 
 
 class Environment:
@@ -80,17 +107,28 @@ class Environment:
         self.log = os.path.join(folder, 'setup.log')
 
     def create(self):
-        if os.path.exists(self.python) and subprocess.call(
+        if (
+            os.path.exists(self.python)
+            and subprocess.call(
                 [self.python, '-m', 'pip', '--version'],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            == 0
+        ):
             return
-        made = subprocess.run([sys.executable, '-m', 'venv', '--clear', self.folder],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        made = subprocess.run(
+            [sys.executable, '-m', 'venv', '--clear', self.folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         if made.returncode:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise SetupError("Python's venv module failed: install python3-venv (Debian, Ubuntu) "
-                             'and check that %s can be written and has %d GB free.'
-                             % (os.path.dirname(self.folder), FREE_GB))
+            raise SetupError(
+                "Python's venv module failed: install python3-venv (Debian, Ubuntu) "
+                'and check that %s can be written and has %d GB free.'
+                % (os.path.dirname(self.folder), FREE_GB)
+            )
 
     def run(self, what, command, **kwargs):
         start = time.time()
@@ -112,11 +150,25 @@ class Environment:
             if any(sign in output for sign in signs):
                 return sentence.format(gb=FREE_GB, venv=self.folder)
         return '%s failed: see the end of %s, mend what it names and run make env again.' % (
-            what, self.log)
+            what,
+            self.log,
+        )
 
     def pip(self, what, *args):
-        self.run(what, [self.python, '-m', 'pip', 'install', '--progress-bar=off',
-                        '--disable-pip-version-check', '-c', CONSTRAINTS, *args])
+        self.run(
+            what,
+            [
+                self.python,
+                '-m',
+                'pip',
+                'install',
+                '--progress-bar=off',
+                '--disable-pip-version-check',
+                '-c',
+                CONSTRAINTS,
+                *args,
+            ],
+        )
 
 
 def pinned(name):
@@ -124,22 +176,40 @@ def pinned(name):
         for line in f:
             if line.startswith(name + '=='):
                 return line.split('==')[1].strip()
-    raise SetupError('%s has no line %s==VERSION: restore the file from the repository.'
-                     % (CONSTRAINTS, name))
+    raise SetupError(
+        '%s has no line %s==VERSION: restore the file from the repository.' % (CONSTRAINTS, name)
+    )
 
 
 def mmcv_wheel(env):
     """Path of an mmcv wheel for this torch and Python, from the cache or built into it."""
     version = pinned('onedl-mmcv')
-    torch_version, device, cuda_home, includes = subprocess.check_output(
-        [env.python, '-c', PROBE], stderr=subprocess.DEVNULL).decode().splitlines()
+    torch_version, device, cuda_home, includes = (
+        subprocess.check_output([env.python, '-c', PROBE], stderr=subprocess.DEVNULL)
+        .decode()
+        .splitlines()
+    )
     if device == 'cuda' and not cuda_home:
-        raise SetupError("a CUDA GPU is here but the CUDA compiler (nvcc) is not, and mmcv's CUDA "
-                         'operators need it: install the CUDA toolkit and set CUDA_HOME, or hide '
-                         'the GPU with CUDA_VISIBLE_DEVICES= for a CPU environment.')
-    folder = os.path.join(CACHE, 'wheels', '-'.join([
-        'mmcv', version, 'torch', torch_version, device, platform.machine(),
-        'cp%d%d' % sys.version_info[:2]]))
+        raise SetupError(
+            "a CUDA GPU is here but the CUDA compiler (nvcc) is not, and mmcv's CUDA "
+            'operators need it: install the CUDA toolkit and set CUDA_HOME, or hide '
+            'the GPU with CUDA_VISIBLE_DEVICES= for a CPU environment.'
+        )
+    folder = os.path.join(
+        CACHE,
+        'wheels',
+        '-'.join(
+            [
+                'mmcv',
+                version,
+                'torch',
+                torch_version,
+                device,
+                platform.machine(),
+                'cp%d%d' % sys.version_info[:2],
+            ]
+        ),
+    )
     if os.path.isdir(folder):
         return os.path.join(folder, os.listdir(folder)[0])
     os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -151,21 +221,51 @@ def mmcv_wheel(env):
             f.write('#include <ATen/ATen.h>\n#include <torch/types.h>\n')
         # GCC ignores a precompiled header whose flags differ from the user's, silently.
         python_include = subprocess.check_output(
-            [env.python, '-c', 'import sysconfig; print(sysconfig.get_paths()["include"])'])
-        env.run('precompiling the torch headers for mmcv', [
-            os.environ.get('CXX', 'c++'), *flags, '-fPIC', '-std=c++17',
-            '-DTORCH_API_INCLUDE_EXTENSION_H', '-DTORCH_EXTENSION_NAME=_ext',
-            *('-I' + path for path in includes.split(os.pathsep)),
-            '-I' + python_include.decode().strip(),
-            '-x', 'c++-header', header, '-o', header + '.gch'])
-        variables = dict(os.environ, CFLAGS=' '.join([*flags, '-include', header]),
-                         PATH=os.path.dirname(env.python) + os.pathsep + os.environ['PATH'])
+            [env.python, '-c', 'import sysconfig; print(sysconfig.get_paths()["include"])']
+        )
+        env.run(
+            'precompiling the torch headers for mmcv',
+            [
+                os.environ.get('CXX', 'c++'),
+                *flags,
+                '-fPIC',
+                '-std=c++17',
+                '-DTORCH_API_INCLUDE_EXTENSION_H',
+                '-DTORCH_EXTENSION_NAME=_ext',
+                *('-I' + path for path in includes.split(os.pathsep)),
+                '-I' + python_include.decode().strip(),
+                '-x',
+                'c++-header',
+                header,
+                '-o',
+                header + '.gch',
+            ],
+        )
+        variables = dict(
+            os.environ,
+            CFLAGS=' '.join([*flags, '-include', header]),
+            PATH=os.path.dirname(env.python) + os.pathsep + os.environ['PATH'],
+        )
         variables.setdefault('MAX_JOBS', str((os.cpu_count() or 1) + 1))
         wheels = os.path.join(build, 'wheel')
-        env.run('compiling mmcv, some minutes', [
-            env.python, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation',
-            '--no-cache-dir', '--no-binary=onedl-mmcv', '--disable-pip-version-check',
-            '-w', wheels, 'onedl-mmcv==' + version], env=variables)
+        env.run(
+            'compiling mmcv, some minutes',
+            [
+                env.python,
+                '-m',
+                'pip',
+                'wheel',
+                '--no-deps',
+                '--no-build-isolation',
+                '--no-cache-dir',
+                '--no-binary=onedl-mmcv',
+                '--disable-pip-version-check',
+                '-w',
+                wheels,
+                'onedl-mmcv==' + version,
+            ],
+            env=variables,
+        )
         try:
             os.rename(wheels, folder)
         except OSError:  # another set-up on this machine built the same wheel first
@@ -180,7 +280,8 @@ def stamp(env):
     """A file that exists when this very set of requirements was installed whole."""
     digest = hashlib.sha256(('%s %s' % (sys.version, ROOT)).encode())
     for path in [__file__, os.path.join(ROOT, 'setup.py')] + [
-            os.path.join(REQUIREMENTS, name) for name in sorted(os.listdir(REQUIREMENTS))]:
+        os.path.join(REQUIREMENTS, name) for name in sorted(os.listdir(REQUIREMENTS))
+    ]:
         with open(path, 'rb') as f:
             digest.update(f.read())
     return os.path.join(env.folder, 'installed-' + digest.hexdigest()[:16])
@@ -188,8 +289,11 @@ def stamp(env):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--venv', default=os.path.join(ROOT, '.venv'),
-                        help='folder of the environment (default: .venv)')
+    parser.add_argument(
+        '--venv',
+        default=os.path.join(ROOT, '.venv'),
+        help='folder of the environment (default: .venv)',
+    )
     env = Environment(os.path.abspath(parser.parse_args().venv))
     check_machine(env.folder)
     done = stamp(env)
@@ -201,13 +305,19 @@ def main():
     env.pip('pip and build tools', '-U', 'pip', '-r', os.path.join(REQUIREMENTS, 'build.txt'))
     env.pip('torch and torchvision (the largest download, 2 GB)', 'torch', 'torchvision')
     env.pip('mmcv', '--no-deps', mmcv_wheel(env))
-    env.pip('OpenMMLab, timm and the test tools', *(
-        argument for name in ('runtime.txt', 'tests.txt')
-        for argument in ('-r', os.path.join(REQUIREMENTS, name))))
+    env.pip(
+        'OpenMMLab, timm and the test tools',
+        *(
+            argument
+            for name in ('runtime.txt', 'tests.txt')
+            for argument in ('-r', os.path.join(REQUIREMENTS, name))
+        ),
+    )
     if subprocess.call([env.python, '-c', 'import cv2'], stderr=subprocess.DEVNULL):
         # A machine without libGL: the same library without its windows.
-        env.pip('OpenCV without a display', '--force-reinstall', '--no-deps',
-                'opencv-python-headless')
+        env.pip(
+            'OpenCV without a display', '--force-reinstall', '--no-deps', 'opencv-python-headless'
+        )
     env.pip('mmvision_mamba', '--no-deps', '--no-build-isolation', '-e', ROOT)
     env.run('checking', [env.python, '-c', 'import mmcv.ops, mmdet, mmseg, mmvision_mamba'])
     open(done, 'w').close()

@@ -39,7 +39,11 @@ def main() -> None:
             evaluator.output_dir = args.out
     if args.show_dir:
         cfg.default_hooks.visualization.draw = True
-        cfg.default_hooks.visualization.test_out_dir = args.show_dir
+        folder = str(Path(args.show_dir).absolute())
+        if cfg.default_scope == 'mmdet':
+            cfg.default_hooks.visualization.test_out_dir = folder
+        else:
+            cfg.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')

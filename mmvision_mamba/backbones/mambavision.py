@@ -234,7 +234,8 @@ class MambaVision(PyramidBackbone):
             and pads only to make them equal; ``'full'`` pads to a multiple of ``window_size``, as
             published detectors and segmentors were trained.
         drop_path_rate: Stochastic depth of the last block, rising linearly from 0 in the first.
-        layer_scale: Initial layer scale of stages 2 and 3, or None for none. Default: the arch's.
+        layer_scale: Initial layer scale of stages 2 and 3, None for none, or ``'arch'`` for the
+            arch's own.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
         out_indices, frozen_stages, norm_eval, init_cfg: See :class:`PyramidBackbone`.
 
@@ -252,7 +253,7 @@ class MambaVision(PyramidBackbone):
         window_size: Sequence[int] | None = None,
         window_padding: str = 'minimal',
         drop_path_rate: float = 0.2,
-        layer_scale: float | None | str = 'arch',
+        layer_scale: float | str | None = 'arch',
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -337,8 +338,6 @@ def _check_options(
                 f'which {heads[i]} heads do not divide'
             )
     if window_padding not in WINDOW_PADDINGS:
-        raise ValueError(
-            f'window_padding must be one of {WINDOW_PADDINGS}, got {window_padding!r}'
-        )
+        raise ValueError(f'window_padding must be one of {WINDOW_PADDINGS}, got {window_padding!r}')
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')

@@ -27,7 +27,7 @@ _METAINFO = {'coco': COCO_METAINFO, 'ADEChallengeData2016': ADE_METAINFO}
 
 _CATEGORY_IDS = (1, 2, 4, 7, 9)  # with gaps, as COCO's
 _SPLITS = {'train': 'training', 'val': 'validation'}  # COCO's names and ADE20K's
-_MIN_VISIBLE = 0.55  # of an object's area; what would show less is not placed
+_MIN_VISIBLE = 0.65  # of an object's area; what would show less is not placed
 _MIN_PIXELS = 40
 
 
@@ -219,7 +219,7 @@ def _outline(rng: np.random.Generator, label: int, length: float) -> np.ndarray:
     """A shape of area ``length**2`` around the origin, stretched and turned, as (N, 2) xy."""
     x, y = _CORNERS[label].T
     unit = _CORNERS[label] / np.sqrt(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
-    stretch, angle = np.exp(rng.uniform(-0.2, 0.2)), rng.uniform(0, 2 * np.pi)
+    stretch, angle = np.exp(rng.uniform(-0.2, 0.2)), rng.uniform(-0.3, 0.3)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return unit * (length * stretch, length / stretch) @ turn
 

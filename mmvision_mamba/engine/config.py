@@ -37,7 +37,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except (SyntaxError, KeyError, TypeError, NameError, AttributeError, OSError) as error:
-        raise InputError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+        raise InputError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
     for key in cfg:
         _check_top_level(key, set(), path)
     for key in options or {}:

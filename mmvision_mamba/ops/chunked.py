@@ -17,7 +17,7 @@ _CHUNK_ELEMENTS = 2**19
 
 def chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """Same arguments and result as :func:`~.reference.reference_scan`."""
-    batch, dim, length = u.shape
+    batch, _, length = u.shape
     if u.numel() == 0:
         return torch.zeros_like(u)
     # Channels last: every operation below then runs along whole rows of channels.
@@ -49,10 +49,10 @@ def _scan_chunk(
 ) -> tuple[Tensor, Tensor]:
     """Scan one chunk ``(batch, length, ...)`` that begins in ``state`` ``(batch, state, dim)``."""
     decay = torch.exp(delta.unsqueeze(2) * A)  # (batch, length, state, dim)
-    groups = (B.shape[2], -1)
-    drive = (delta * u).unflatten(-1, groups).unsqueeze(2) * B.transpose(2, 3).unsqueeze(-1)
-    states = _prefix(decay, drive.flatten(3), state.unsqueeze(1))
-    y = torch.matmul(C.unsqueeze(3), states.unflatten(-1, groups).transpose(2, 3))
+    grouped = (delta * u).unflatten(-1, (B.shape[2], -1)).unsqueeze(2)
+    drive = (grouped * B.transpose(2, 3).unsqueeze(-1)).flatten(3)
+    states = _prefix(decay, drive, state.unsqueeze(1))
+    y = torch.matmul(C.unsqueeze(3), states.unflatten(-1, (C.shape[2], -1)).transpose(2, 3))
     return y.flatten(2), states[:, -1]
 
 
@@ -65,9 +65,7 @@ def _prefix(decay: Tensor, drive: Tensor, before: Tensor) -> Tensor:
     even_decay, odd_decay = decay[:, : 2 * pairs : 2], decay[:, 1::2]
     even_drive, odd_drive = drive[:, : 2 * pairs : 2], drive[:, 1::2]
     # Two steps in one: the states after every odd step are a recurrence of half the length.
-    odd = _prefix(
-        even_decay * odd_decay, torch.addcmul(odd_drive, odd_decay, even_drive), before
-    )
+    odd = _prefix(even_decay * odd_decay, torch.addcmul(odd_drive, odd_decay, even_drive), before)
     even = torch.addcmul(even_drive, even_decay, torch.cat([before, odd[:, :-1]], dim=1))
     states = torch.stack([even, odd], dim=2).flatten(1, 2)
     if length == 2 * pairs:

@@ -6,9 +6,8 @@ data_root = '{{$MMVISION_DATA:data}}/shapes/ADEChallengeData2016'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='RandomCrop', crop_size=(96, 96), cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='RandomCrop', crop_size=(128, 128), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
@@ -20,8 +19,6 @@ test_pipeline = [
 drawn = dict(
     type='DrawnShapes', dataset_type='BaseSegDataset', reduce_zero_label=True, data_root=data_root
 )
-train_dataloader = dict(
-    batch_size=16, num_workers=2, dataset=dict(pipeline=train_pipeline, **drawn)
-)
+train_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(pipeline=train_pipeline, **drawn))
 val_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline, **drawn))
 test_dataloader = val_dataloader

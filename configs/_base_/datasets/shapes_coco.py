@@ -3,12 +3,12 @@
 _base_ = './coco.py'
 
 data_root = '{{$MMVISION_DATA:data}}/shapes/coco/'
-scale = (192, 192)
+scale = (160, 160)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.75, direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
@@ -18,7 +18,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
-tta_scales = ((160, 160), (192, 192), (256, 256))
+tta_scales = ((128, 128), (160, 160), (192, 192))
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -37,7 +37,7 @@ tta_pipeline = [
 ]
 drawn = dict(type='DrawnShapes', dataset_type='CocoDataset', data_root=data_root)
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     dataset=dict(filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline, **drawn),
 )
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline, **drawn))

@@ -4,9 +4,7 @@ custom_imports = dict(
     imports=['mmvision_mamba', 'mmvision_mamba.engine.mask_tta'], allow_failed_imports=False
 )
 custom_hooks = [dict(type='CheckpointMatchHook')]
-default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater')
-)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'))
 tta_model = dict(
     type='MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 )

@@ -1,0 +1,59 @@
+"""Where tests find the reference features and the real images that stand beside a checkout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / 'shared'
+
+
+def pytest_report_header() -> str:
+    state = 'found' if SHARED.is_dir() else 'absent: tests on its files are skipped, each saying so'
+    return f'reference features and real images ({SHARED}): {state}'
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f'needs the reference features and real images in {SHARED}')
+    return SHARED
+
+
+@pytest.fixture(scope='session')
+def shapes_data(tmp_path_factory) -> Path:
+    """A small drawn data set, as the folder that MMVISION_DATA names."""
+    from mmvision_mamba.datasets import draw_shapes
+
+    folder = tmp_path_factory.mktemp('data')
+    draw_shapes(folder / 'shapes', num_train=16, num_val=4)
+    return folder
+
+
+@pytest.fixture
+def run_tool(tmp_path):
+    """Run a command line of the project in an empty folder; returns the finished process."""
+
+    def run(tool: str, *args, data: Path | None = None, cwd: Path = tmp_path, check: bool = True):
+        environment = dict(os.environ, OMP_NUM_THREADS='2', PYTHON=sys.executable)
+        environment.pop('MMVISION_DATA', None)
+        if data is not None:
+            environment['MMVISION_DATA'] = str(data)
+        path = ROOT / 'tools' / tool if not tool.startswith('/') else Path(tool)
+        command = ['bash' if path.suffix == '.sh' else sys.executable, path, *args]
+        done = subprocess.run(
+            list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True
+        )
+        if check and done.returncode:
+            raise AssertionError(f'{command} ended with {done.returncode}:\n{done.stderr[-4000:]}')
+        return done
+
+    return run

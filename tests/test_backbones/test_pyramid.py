@@ -1,0 +1,156 @@
+"""What both families promise alike."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+SMALL = {
+    'MambaVision': dict(dim=16, in_dim=8, depths=(1, 2, 3, 2), num_heads=(1, 2, 4, 8)),
+    'MambaOut': dict(depths=(1, 2, 3, 2), dims=(16, 32, 64, 128)),
+}
+both = pytest.mark.parametrize('family', list(SMALL))
+
+
+def build(family, **options):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=family, arch=SMALL[family], **options))
+
+
+@both
+@pytest.mark.parametrize('size', [(32, 32), (33, 95), (64, 96), (150, 203)])
+def test_maps_have_strides_4_to_32_at_any_size(family, size):
+    outputs = build(family)(torch.randn(2, 3, *size))
+    for i, output in enumerate(outputs):
+        stride = 2 ** (i + 2)
+        assert output.shape == (2, 16 * 2**i, -(-size[0] // stride), -(-size[1] // stride))
+        assert output.is_contiguous()
+
+
+@both
+def test_out_indices_choose_maps_and_nothing_deeper_is_computed(family):
+    model = build(family, drop_path_rate=0.0).eval()
+    image = torch.randn(1, 3, 64, 64)
+    chosen = build(family, out_indices=(1, 2), drop_path_rate=0.0).eval()
+    chosen.load_state_dict(model.state_dict(), strict=False)
+    for given, expected in zip(chosen(image), model(image)[1:3], strict=True):
+        torch.testing.assert_close(given, expected)
+    chosen.stages_to_freeze()[4].forward = None  # stage 3 must not be called
+    chosen(image)
+
+
+@both
+@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
+def test_frozen_stages_keep_their_weights_and_statistics(family, frozen):
+    model = build(family, frozen_stages=frozen).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    sum(output.square().sum() for output in model(torch.randn(2, 3, 64, 64))).backward()
+    optimizer.step()
+    for i, stage in enumerate(model.stages_to_freeze()):
+        names = {id(p): n for n, p in model.named_parameters()}
+        stage_names = {names[id(p)] for p in stage.parameters()}
+        changed = any((before[n] != model.state_dict()[n]).any() for n in stage_names)
+        assert changed == (i > frozen)
+        assert stage.training == (i > frozen)
+    assert all(p.requires_grad for n, p in model.named_parameters() if n.startswith('outnorm'))
+
+
+@both
+def test_checkpointing_activations_changes_no_gradient(family):
+    image = torch.randn(1, 3, 64, 64)
+    gradients = []
+    for with_cp in (False, True):
+        model = build(family, with_cp=with_cp, drop_path_rate=0.0).train()
+        sum(output.square().mean() for output in model(image)).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, msg=name)
+
+
+@both
+def test_checkpointing_saves_memory(family):
+    def saved_bytes(with_cp):
+        model = build(family, with_cp=with_cp).train()
+        parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        kept = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            alive = model(torch.randn(1, 3, 128, 128))
+        assert alive
+        return sum(kept.values())
+
+    assert saved_bytes(True) < 0.7 * saved_bytes(False)
+
+
+@both
+def test_drop_path_rate_takes_effect_in_training_alone(family):
+    model = build(family, drop_path_rate=0.5, norm_eval=True)
+    image = torch.randn(1, 3, 64, 64)
+    model.train()
+    assert not torch.equal(model(image)[3], model(image)[3])
+    model.eval()
+    torch.testing.assert_close(model(image)[3], model(image)[3])
+
+
+def test_norm_eval_keeps_running_statistics():
+    model = build('MambaVision', norm_eval=True).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    model(torch.randn(2, 3, 64, 64))
+    assert norms
+    assert all(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before))
+
+
+@both
+def test_in_channels_may_differ_from_three(family):
+    assert len(build(family, in_channels=5)(torch.randn(1, 5, 64, 64))) == 4
+
+
+@both
+def test_autocast_training_gives_finite_gradients(family):
+    model = build(family).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = model(torch.randn(2, 3, 64, 64))
+    sum(output.float().square().mean() for output in outputs).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@both
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(arch='huge'), r"no arch 'huge'; choose one of \["),
+        (dict(arch=dict(depth=3)), r"missing \[.*unknown \['depth'\]"),
+        (dict(out_indices=(0, 4)), r'out of 0..3, got \(0, 4\)'),
+        (dict(out_indices=(2, 1)), 'rising stage numbers'),
+        (dict(out_indices=()), 'rising stage numbers'),
+        (dict(frozen_stages=5), r'in -1..4, got 5'),
+        (dict(drop_path_rate=1.5), r'in \[0, 1\), got 1.5'),
+        (dict(window_padding='none'), 'window_padding'),
+        (dict(windw_size=(8, 8, 8, 8)), 'windw_size'),
+    ],
+)
+def test_a_wrong_option_is_refused_at_build(family, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        MODELS.build(dict(type=family, arch=SMALL[family]) | options)
+
+
+def test_importing_the_package_needs_no_openmmlab_model_library_and_no_mamba_ssm():
+    code = (
+        'import sys\n'
+        'for name in ("mmcv", "mmdet", "mmseg", "mamba_ssm"): sys.modules[name] = None\n'
+        'import mmvision_mamba\n'
+        'from mmengine.registry import MODELS\n'
+        'assert MODELS.get("MambaVision") and MODELS.get("MambaOut")\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

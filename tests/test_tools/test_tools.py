@@ -1,0 +1,226 @@
+"""The command lines, as a user runs them, on drawn and on real pictures."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import mmdet
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+CONFIGS = Path(__file__).parents[2] / 'configs'
+DETECTOR = CONFIGS / 'mask_rcnn_mambavision_demo_shapes.py'
+SEGMENTOR = CONFIGS / 'upernet_mambaout_demo_shapes.py'
+FEW_EPOCHS = (
+    '--cfg-options',
+    'train_cfg.max_epochs=2',
+    'train_cfg.val_interval=1',
+    'default_hooks.checkpoint.interval=1',
+    'default_hooks.logger.interval=1',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+)
+FEW_ITERATIONS = (
+    '--cfg-options',
+    'train_cfg.max_iters=4',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+)
+
+
+def iterations(output):
+    """(epoch or 0, iteration) of each logged training step."""
+    return re.findall(r'(?:Epoch|Iter)\(train\)\s+(?:\[(\d+)\])?\[\s*(\d+)/', output)
+
+
+def logged(done):
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope='module')
+def detector(shapes_data, tmp_path_factory):
+    """Work dir of a detector trained for two epochs."""
+    return train(tmp_path_factory.mktemp('detector'), DETECTOR, shapes_data, FEW_EPOCHS)
+
+
+@pytest.fixture(scope='module')
+def segmentor(shapes_data, tmp_path_factory):
+    return train(tmp_path_factory.mktemp('segmentor'), SEGMENTOR, shapes_data, FEW_ITERATIONS)
+
+
+def train(folder, config, data, options):
+    import os
+    import subprocess
+
+    subprocess.run(
+        [sys.executable, CONFIGS.parent / 'tools' / 'train.py', config, '--seed', '1']
+        + ['--work-dir', folder, *options],
+        env=dict(os.environ, MMVISION_DATA=str(data)),
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    return folder
+
+
+def test_a_detector_is_tested_per_class_with_predictions_and_pictures(
+    detector, shapes_data, run_tool, tmp_path
+):
+    done = run_tool(
+        'test.py',
+        DETECTOR,
+        detector / 'epoch_2.pth',
+        '--out',
+        'results',
+        '--show-dir',
+        'drawn',
+        data=shapes_data,
+    )
+    for metric in ('bbox_mAP', 'bbox_mAP_50', 'segm_mAP_75', 'segm_mAP_s', 'segm_mAP_l'):
+        assert f'coco/{metric}:' in logged(done)
+    assert '| triangle ' in logged(done)
+    for kind in ('bbox', 'segm'):
+        assert isinstance(json.loads((tmp_path / f'results.{kind}.json').read_text()), list)
+    assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 4
+
+
+def test_a_segmentor_is_tested_per_class_with_predictions_and_pictures(
+    segmentor, shapes_data, run_tool, tmp_path
+):
+    done = run_tool(
+        'test.py',
+        SEGMENTOR,
+        segmentor / 'iter_4.pth',
+        '--out',
+        'maps',
+        '--show-dir',
+        'drawn',
+        data=shapes_data,
+    )
+    assert all(metric in logged(done) for metric in ('aAcc:', 'mIoU:', 'mAcc:', '| triangle '))
+    maps = sorted((tmp_path / 'maps').glob('*.png'))
+    assert len(maps) == 4
+    picture = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*1.jpg'))
+    assert Image.open(maps[0]).size == Image.open(picture).size
+    assert len(list((tmp_path / 'drawn').glob('*.png'))) == 4
+
+
+@pytest.mark.parametrize('task', ['detector', 'segmentor'])
+def test_tta_gives_all_metrics(task, shapes_data, run_tool, request):
+    folder = request.getfixturevalue(task)
+    config, name, metric = {
+        'detector': (DETECTOR, 'epoch_2.pth', 'coco/segm_mAP:'),
+        'segmentor': (SEGMENTOR, 'iter_4.pth', 'mIoU:'),
+    }[task]
+    assert metric in logged(run_tool('test.py', config, folder / name, '--tta', data=shapes_data))
+
+
+def test_training_resumes_where_it_stopped(detector, shapes_data, run_tool, tmp_path):
+    import shutil
+
+    work_dir = tmp_path / 'run'
+    shutil.copytree(detector, work_dir)
+    (work_dir / 'epoch_2.pth').unlink()
+    (work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+    done = run_tool(
+        'train.py', DETECTOR, '--work-dir', work_dir, '--resume', *FEW_EPOCHS, data=shapes_data
+    )
+    steps = iterations(logged(done))
+    assert steps
+    assert {epoch for epoch, _ in steps} == {'2'}
+    assert (work_dir / 'epoch_2.pth').is_file()
+
+
+def test_resume_in_an_empty_folder_says_that_it_starts_a_run(shapes_data, run_tool):
+    done = run_tool(
+        'train.py', SEGMENTOR, '--resume', '--auto-scale-lr', *FEW_ITERATIONS, data=shapes_data
+    )
+    assert 'no run has begun' in logged(done)
+    assert 'LR has been set based on' in logged(done)
+
+
+def test_two_processes_train_and_test_together(shapes_data, run_tool, tmp_path):
+    done = run_tool(
+        'dist_train.sh', SEGMENTOR, 2, '--work-dir', 'run', *FEW_ITERATIONS, data=shapes_data
+    )
+    assert 'GPU number: 0' in logged(done) or 'Distributed launcher: pytorch' in logged(done)
+    assert (tmp_path / 'run' / 'iter_4.pth').is_file()
+    done = run_tool(
+        'dist_test.sh', SEGMENTOR, 'run/iter_4.pth', 2, '--work-dir', 'run', data=shapes_data
+    )
+    assert 'mIoU:' in logged(done)
+
+
+def test_mmdets_own_tools_and_inferencer_take_a_config_from_any_folder(
+    shapes_data, run_tool, tmp_path
+):
+    tools = Path(mmdet.__file__).parent / '.mim' / 'tools'
+    run_tool(str(tools / 'train.py'), DETECTOR, '--work-dir', 'run', *FEW_EPOCHS, data=shapes_data)
+    done = run_tool(str(tools / 'test.py'), DETECTOR, 'run/epoch_2.pth', data=shapes_data)
+    assert 'coco/segm_mAP:' in logged(done)
+
+    from mmdet.apis import DetInferencer
+
+    inferencer = DetInferencer(str(DETECTOR), str(tmp_path / 'run' / 'epoch_2.pth'), device='cpu')
+    picture = next((shapes_data / 'shapes' / 'coco' / 'val2017').glob('*.jpg'))
+    predictions = inferencer(str(picture))['predictions'][0]
+    assert set(predictions) >= {'labels', 'scores', 'bboxes', 'masks'}
+
+
+def test_mmsegs_own_inferencer_takes_a_config(segmentor, shapes_data):
+    from mmseg.apis import inference_model, init_model
+
+    model = init_model(str(SEGMENTOR), str(segmentor / 'iter_4.pth'), device='cpu')
+    picture = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*.jpg'))
+    assert inference_model(model, str(picture)).pred_sem_seg.data.shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ('tool', 'args', 'message'),
+    [
+        ('train.py', ['nowhere.py'], 'config nowhere.py does not exist'),
+        (
+            'train.py',
+            [CONFIGS / 'mask_rcnn_mambavision_t_coco.py'],
+            "the data folder 'data/coco' does not exist",
+        ),
+        (
+            'train.py',
+            [DETECTOR, '--cfg-options', 'model.nck.x=1'],
+            "model has no 'nck'; it has neck",
+        ),
+        ('test.py', [DETECTOR, 'nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_status_2(tool, args, message, run_tool):
+    done = run_tool(tool, *args, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_checkpoint_of_another_model_is_refused(detector, segmentor, shapes_data, run_tool):
+    done = run_tool('test.py', DETECTOR, segmentor / 'iter_4.pth', data=shapes_data, check=False)
+    assert done.returncode == 2
+    assert re.search(
+        r'iter_4.pth is not of this model: of \d+ tensors, \d+ are missing', done.stderr
+    )
+    done = run_tool(
+        'train.py', SEGMENTOR, '--resume', detector / 'epoch_2.pth', data=shapes_data, check=False
+    )
+    assert done.returncode == 2
+    assert 'epoch_2.pth is not of this model' in done.stderr
+
+
+def test_an_unreadable_picture_is_named(run_tool, tmp_path):
+    from mmvision_mamba.datasets import draw_shapes
+
+    root = draw_shapes(tmp_path / 'shapes', num_train=8, num_val=2)
+    broken = next((root / 'coco' / 'train2017').glob('*3.jpg'))
+    broken.write_bytes(b'not a picture')
+    done = run_tool('train.py', DETECTOR, *FEW_EPOCHS, data=tmp_path, check=False)
+    assert done.returncode
+    assert broken.name in done.stderr

@@ -1,0 +1,87 @@
+"""Train and test both families on the embedded data set, and print one table: ``make demo``."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmvision_mamba.engine.resume import checkpoint_to_resume
+
+ROOT = Path(__file__).resolve().parents[1]
+# Config, and its metrics' names in the log with the columns they go to.
+MODELS = {
+    'mask_rcnn_mambavision_demo_shapes': {'coco/bbox_mAP': 'box AP', 'coco/segm_mAP': 'mask AP'},
+    'upernet_mambaout_demo_shapes': {'mIoU': 'mIoU'},
+}
+COLUMNS = ('box AP', 'mask AP', 'mIoU')
+PROGRESS = re.compile(r'(Epoch|Iter)\((train|val|test)\).*\d')
+
+
+def run(tool: str, *args: str, log: Path) -> None:
+    """Run a tool, showing its progress on one line and keeping all it prints in ``log``."""
+    command = [sys.executable, ROOT / 'tools' / tool, *args]
+    with open(log, 'w') as file:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in process.stdout:
+            file.write(line)
+            shown = re.sub(r'.* - INFO - ', '', line.strip())
+            if PROGRESS.match(shown) and sys.stdout.isatty():
+                print(f'\r  {shown[:96]:<96}', end='', flush=True)
+    if sys.stdout.isatty():
+        print(f'\r{"":<98}\r', end='')
+    if process.wait():
+        sys.exit(f'demo: {tool} failed; the end of {log} says why')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo')
+    parser.add_argument('--seed', default='0')
+    args = parser.parse_args()
+    table = Table('model', *COLUMNS, 'training', title='On held-out pictures of the drawn data set')
+    pictures = []
+    for name, metrics in MODELS.items():
+        work_dir = args.work_dir / name
+        work_dir.mkdir(parents=True, exist_ok=True)
+        config = str(ROOT / 'configs' / f'{name}.py')
+        common = ('--work-dir', str(work_dir))
+        print(f'Training {name}', flush=True)
+        start = time.time()
+        run('train.py', config, *common, '--seed', args.seed, log=work_dir / 'train.log')
+        seconds = time.time() - start
+        print(f'Testing {name}', flush=True)
+        checkpoint = checkpoint_to_resume(str(work_dir))
+        drawn = work_dir / 'pictures'
+        run(
+            'test.py',
+            config,
+            checkpoint,
+            *common,
+            '--show-dir',
+            str(drawn),
+            log=work_dir / 'test.log',
+        )
+        scores = json.loads(max(work_dir.glob('*/*.json')).read_text())
+        row = {column: f'{scores[metric]:.3g}' for metric, column in metrics.items()}
+        table.add_row(name, *(row.get(column, '') for column in COLUMNS), f'{seconds:.0f} s')
+        pictures.append(drawn)
+    Console().print(table)
+    print('Pictures, truth on the left and prediction on the right:')
+    for folder in pictures:
+        print(f'  {folder}')
+
+
+if __name__ == '__main__':
+    main()
