@@ -7,7 +7,7 @@ _base_ = [
 norm_cfg = dict(type='BN')
 strides = [8, 16, 32]
 roi_extractor = dict(
-    out_channels=64, featmap_strides=strides, finest_scale=56, roi_layer=dict(sampling_ratio=2)
+    out_channels=64, featmap_strides=strides, finest_scale=56, roi_layer=dict(sampling_ratio=2, use_torchvision=True)
 )
 model = dict(
     backbone=dict(

@@ -1,7 +1,10 @@
 """The command lines, as a user runs them, on drawn and on real pictures."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[2] / 'configs'
+TRAIN = CONFIGS.parent / 'tools' / 'train.py'
 DETECTOR = CONFIGS / 'mask_rcnn_mambavision_demo_shapes.py'
 SEGMENTOR = CONFIGS / 'upernet_mambaout_demo_shapes.py'
 FEW_EPOCHS = (
@@ -52,12 +56,8 @@ def segmentor(shapes_data, tmp_path_factory):
 
 
 def train(folder, config, data, options):
-    import os
-    import subprocess
-
     subprocess.run(
-        [sys.executable, CONFIGS.parent / 'tools' / 'train.py', config, '--seed', '1']
-        + ['--work-dir', folder, *options],
+        [sys.executable, TRAIN, config, '--seed', '1', '--work-dir', folder, *options],
         env=dict(os.environ, MMVISION_DATA=str(data)),
         check=True,
         capture_output=True,
@@ -119,8 +119,6 @@ def test_tta_gives_all_metrics(task, shapes_data, run_tool, request):
 
 
 def test_training_resumes_where_it_stopped(detector, shapes_data, run_tool, tmp_path):
-    import shutil
-
     work_dir = tmp_path / 'run'
     shutil.copytree(detector, work_dir)
     (work_dir / 'epoch_2.pth').unlink()
