@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+
 from mmvision_mamba.engine.config import fit_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,9 +63,7 @@ def small_config(ann_file: Path, work_dir: Path, iterations: int) -> Config:
                 transform.update(resize)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
     cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = str(ann_file.resolve())
-    cfg.train_cfg = dict(
-        type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations
-    )
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
         dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=iterations, eta_min=1e-6),
@@ -103,8 +102,9 @@ def main() -> None:
         seconds=round(seconds),
         box_AP=metrics['coco/bbox_mAP'],
         mask_AP=metrics['coco/segm_mAP'],
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
-        or platform.machine(),
+        device=torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
     )

@@ -7,7 +7,10 @@ _base_ = [
 norm_cfg = dict(type='BN')
 strides = [8, 16, 32]
 roi_extractor = dict(
-    out_channels=64, featmap_strides=strides, finest_scale=56, roi_layer=dict(sampling_ratio=2, use_torchvision=True)
+    out_channels=64,
+    featmap_strides=strides,
+    finest_scale=56,
+    roi_layer=dict(sampling_ratio=2, use_torchvision=True),
 )
 model = dict(
     backbone=dict(
@@ -32,11 +35,12 @@ model = dict(
         ),
     ),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=32))
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
-max_epochs = 8
+max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

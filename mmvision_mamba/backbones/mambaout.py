@@ -69,7 +69,7 @@ class MambaOut(PyramidBackbone):
             net = timm_mambaout.MambaOut(**fields, **options)
         channels = [stage['num_chs'] for stage in net.feature_info]
         super().__init__(channels, 1e-6, out_indices, frozen_stages, norm_eval, init_cfg)
-        self.stem, self.stages = net.stem, net.stages
+        self.stem, self.stages = net.stem, net.stages[: self.num_stages]
         for stage in self.stages:
             stage.grad_checkpointing = with_cp
         self.register_load_state_dict_pre_hook(_rename_authors_keys)
@@ -81,7 +81,7 @@ class MambaOut(PyramidBackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x)
         outputs = []
-        for i, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
+        for i, stage in enumerate(self.stages):
             x = stage(x)  # (B, H, W, C)
             if i in self.out_indices:
                 outputs.append(self.output(i, x))

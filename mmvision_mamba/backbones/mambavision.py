@@ -277,8 +277,9 @@ class MambaVision(PyramidBackbone):
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         levels = []
-        for i, (width, depth) in enumerate(zip(channels, depths)):
-            downsample = Downsample(width) if i < 3 else None
+        for i in range(self.num_stages):
+            width, depth = channels[i], depths[i]
+            downsample = Downsample(width) if i < self.num_stages - 1 else None
             if i < 2:
                 blocks = [ConvBlock(width, rate) for rate in rates[i]]
                 levels.append(Stage(blocks, downsample, with_cp))
@@ -307,9 +308,8 @@ class MambaVision(PyramidBackbone):
             x = level(x)
             if i in self.out_indices:
                 outputs.append(self.output(i, x.permute(0, 2, 3, 1)))
-            if i == self.out_indices[-1]:
-                break
-            x = level.downsample(x)
+            if level.downsample is not None:
+                x = level.downsample(x)
         return tuple(outputs)
 
 

@@ -44,7 +44,8 @@ class PyramidBackbone(BaseModule):
 
     Args:
         channels: Channels of the four stages.
-        out_indices: Stages whose output is returned, 0 (stride 4) to 3 (stride 32).
+        out_indices: Stages whose output is returned, 0 (stride 4) to 3 (stride 32); none is built
+            beyond the last.
         frozen_stages: -1 freezes nothing, 0 the stem, i the stem and the first i stages; the
             output norms, which no classification checkpoint holds, stay trainable.
         norm_eval: Keep every batch norm in evaluation mode, with its running statistics.
@@ -72,11 +73,12 @@ class PyramidBackbone(BaseModule):
                 f'out_indices of {family} must be rising stage numbers '
                 f'out of 0..{len(channels) - 1}, got {out_indices}'
             )
-        if frozen_stages not in range(-1, len(channels) + 1):
+        if frozen_stages not in range(-1, indices[-1] + 2):
             raise ValueError(
-                f'frozen_stages of {family} must be in -1..{len(channels)}, got {frozen_stages}'
+                f'frozen_stages of {family} must be in -1..{indices[-1] + 1}, got {frozen_stages}'
             )
-        self.channels = tuple(channels)
+        # Stages that no output needs are not built: their parameters would get no gradient.
+        self.num_stages = indices[-1] + 1
         self.out_indices = indices
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
