@@ -137,7 +137,7 @@ def test_resume_in_an_empty_folder_says_that_it_starts_a_run(shapes_data, run_to
         'train.py', SEGMENTOR, '--resume', '--auto-scale-lr', *FEW_ITERATIONS, data=shapes_data
     )
     assert 'no run has begun' in logged(done)
-    assert 'LR has been set based on' in logged(done)
+    assert 'Scaling the original LR by 0.5' in logged(done)
 
 
 def test_two_processes_train_and_test_together(shapes_data, run_tool, tmp_path):
