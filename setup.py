@@ -1,5 +1,6 @@
 """Package metadata; what to install is read from ``requirements/``."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -14,7 +15,11 @@ def requirements(name: str) -> list[str]:
 
 setup(
     name='mmvision_mamba',
-    version='0.1.0',
+    version=re.search(
+        r"__version__ = '(.+)'", (ROOT / 'mmvision_mamba' / '__init__.py').read_text()
+    )[1],
+    description='MambaVision and MambaOut for dense prediction on OpenMMLab',
+    license='Apache-2.0',
     packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
     python_requires='>=3.10',
     install_requires=requirements('runtime'),

@@ -46,13 +46,13 @@ def write_subset(source: Path, target: Path, count: int) -> None:
 
 def small_config(ann_file: Path, work_dir: Path, iterations: int) -> Config:
     cfg = Config.fromfile(ROOT / 'configs' / 'mask_rcnn_mambavision_t_coco.py')
-    resize = dict(type='Resize', scale=(384, 288), keep_ratio=True)
+    resize = dict(type='Resize', scale=(256, 192), keep_ratio=True)
     cfg.model.backbone.arch = dict(dim=32, in_dim=16, depths=(1, 2, 4, 2), num_heads=(1, 2, 4, 8))
     cfg.model.backbone.drop_path_rate = 0.0
     cfg.model.neck.in_channels = [32, 64, 128, 256]
     cfg.model.rpn_head.anchor_generator.scales = [4]
     cfg.model.train_cfg.rpn_proposal.update(nms_pre=500, max_per_img=200)
-    cfg.model.train_cfg.rcnn.sampler.num = 64
+    cfg.model.train_cfg.rcnn.sampler.update(num=32, pos_fraction=0.5)
     cfg.model.roi_head.bbox_head.fc_out_channels = 256
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
@@ -68,7 +68,7 @@ def small_config(ann_file: Path, work_dir: Path, iterations: int) -> Config:
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
         dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=iterations, eta_min=1e-6),
     ]
-    cfg.optim_wrapper.optimizer.update(lr=5e-4)
+    cfg.optim_wrapper.optimizer.update(lr=6e-4)
     cfg.optim_wrapper.clip_grad = dict(max_norm=10)
     cfg.default_hooks.logger.interval = 25
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=iterations)
@@ -82,7 +82,7 @@ def small_config(ann_file: Path, work_dir: Path, iterations: int) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pictures', type=int, default=8)
-    parser.add_argument('--iterations', type=int, default=500)
+    parser.add_argument('--iterations', type=int, default=400)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'overfit_coco')
     args = parser.parse_args()
     data = Path(os.environ.get('MMVISION_DATA', 'data'))
