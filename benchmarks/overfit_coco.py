@@ -10,11 +10,11 @@ testing read the same 8. Needs COCO under data/coco or $MMVISION_DATA/coco.
 import argparse
 import json
 import os
-import platform
 import time
 from pathlib import Path
 
 import torch
+from machine import machine
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -102,10 +102,7 @@ def main() -> None:
         seconds=round(seconds),
         box_AP=metrics['coco/bbox_mAP'],
         mask_AP=metrics['coco/segm_mAP'],
-        device=torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine(),
-        threads=torch.get_num_threads(),
+        machine=machine(),
         torch=torch.__version__,
     )
     RESULT.parent.mkdir(parents=True, exist_ok=True)

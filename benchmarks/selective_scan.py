@@ -8,13 +8,13 @@ those of MambaVision's stage 2 (L tokens of a window, D = half its channels, N =
 
 import argparse
 import json
-import platform
 import re
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -24,13 +24,6 @@ RESULTS = Path(__file__).resolve().parent / 'results'
 # Windows of 14, 32, 64 and 112 tokens a side, and the L = 4,096 that the torch backend is held to.
 LENGTHS = (196, 1024, 4096, 12544)
 DIM, STATE = 160, 8
-
-
-def machine() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    names = re.findall(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())
-    return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads'
 
 
 def median_seconds(call, device: str, repeats: int) -> float:

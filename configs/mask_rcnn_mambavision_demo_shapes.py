@@ -31,7 +31,12 @@ model = dict(
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=5),
         mask_roi_extractor=roi_extractor,
         mask_head=dict(
-            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=5, norm_cfg=norm_cfg
+            num_convs=2,
+            in_channels=64,
+            conv_out_channels=64,
+            num_classes=5,
+            norm_cfg=norm_cfg,
+            loss_mask=dict(loss_weight=2.0),
         ),
     ),
     train_cfg=dict(
@@ -40,7 +45,7 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
-max_epochs = 9
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

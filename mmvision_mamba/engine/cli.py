@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
-from .config import fit_to_machine, load_config
+from .config import explain_build_error, fit_to_machine, load_config
 from .errors import InputError
 
 
@@ -57,8 +57,11 @@ def run(main: Callable[[], None]) -> None:
     """Call ``main``; a mistake of the user's ends in its message alone and exit status 2."""
     try:
         main()
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+    except (InputError, KeyError, TypeError) as error:
+        message = str(error) if isinstance(error, InputError) else explain_build_error(error)
+        if message is None:
+            raise
+        print(f'error: {message}', file=sys.stderr)
         sys.exit(2)
     finally:
         if torch.distributed.is_initialized():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from .errors import InputError
@@ -72,6 +73,27 @@ def fit_to_machine(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def explain_build_error(error: Exception) -> str | None:
+    """What a mistyped ``type`` or argument in a config was, and what there is; None for others."""
+    text = str(error.args[0]) if error.args else ''
+    if isinstance(error, KeyError) and ' is not in the ' in text:
+        name = text.split()[0]
+        registries = [MODELS, *MODELS.children.values()]
+        known = sorted({known for registry in registries for known in registry.module_dict})
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f'; did you mean {" or ".join(close)}?' if close else ''
+        return text.split('. ')[0] + hint
+    if isinstance(error, TypeError) and 'unexpected keyword argument' in text:
+        traceback, built = error.__traceback__, None
+        while traceback is not None:
+            built = traceback.tb_frame.f_locals.get('obj_cls', built)
+            traceback = traceback.tb_next
+        if inspect.isclass(built):
+            accepted = ', '.join(inspect.signature(built).parameters)
+            return f'{text}; {built.__name__} takes {accepted}'
+    return None
 
 
 def _replace_sync_bn(node) -> bool:

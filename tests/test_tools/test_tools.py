@@ -190,11 +190,21 @@ def test_mmsegs_own_inferencer_takes_a_config(segmentor, shapes_data):
             [DETECTOR, '--cfg-options', 'model.nck.x=1'],
             "model has no 'nck'; it has neck",
         ),
+        (
+            'train.py',
+            [SEGMENTOR, '--cfg-options', 'model.backbone.type=MambaOat'],
+            'MambaOat is not in the mmseg::model registry; did you mean MambaOut',
+        ),
+        (
+            'train.py',
+            [SEGMENTOR, '--cfg-options', 'model.backbone.drop_rate=0.1'],
+            "unexpected keyword argument 'drop_rate'; MambaOut takes arch, in_channels, drop_path",
+        ),
         ('test.py', [DETECTOR, 'nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
     ],
 )
-def test_a_mistake_ends_in_one_line_and_status_2(tool, args, message, run_tool):
-    done = run_tool(tool, *args, check=False)
+def test_a_mistake_ends_in_one_line_and_status_2(tool, args, message, run_tool, tmp_path):
+    done = run_tool(tool, *args, data=None if 'coco.py' in str(args) else tmp_path, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert 'Traceback' not in done.stderr
