@@ -5,8 +5,10 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from mmvision_mamba.engine.cli import build_parser, read_config, run
+from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
 from mmvision_mamba.engine.errors import InputError
+from mmvision_mamba.engine.resume import check_checkpoint
 
 
 def parse_args():
@@ -26,8 +28,7 @@ def parse_args():
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise InputError(f'checkpoint {args.checkpoint} does not exist')
+    check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     check_data(cfg, ('test',))
     evaluators = cfg.test_evaluator
@@ -44,6 +45,7 @@ def main() -> None:
             cfg.default_hooks.visualization.test_out_dir = folder
         else:
             cfg.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
+    fit_to_machine(cfg)
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')

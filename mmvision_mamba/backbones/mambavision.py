@@ -267,11 +267,13 @@ class MambaVision(PyramidBackbone):
             required={'dim', 'in_dim', 'depths', 'num_heads'},
             optional={'layer_scale', 'window_size', 'mlp_ratio'},
         )
-        dim, depths, heads = arch['dim'], tuple(arch['depths']), tuple(arch['num_heads'])
-        windows = tuple(window_size or arch.get('window_size', (8, 8, 14, 7)))
+        dim = arch['dim']
+        depths = _four('depths', arch['depths'])
+        heads = _four('num_heads', arch['num_heads'])
+        windows = _four('window_size', window_size or arch.get('window_size', (8, 8, 14, 7)))
         scale = arch.get('layer_scale') if layer_scale == 'arch' else layer_scale
         channels = tuple(dim * 2**i for i in range(4))
-        _check_options(channels, depths, heads, windows, window_padding, drop_path_rate)
+        _check_options(channels, heads, window_padding, drop_path_rate)
 
         super().__init__(channels, 1e-5, out_indices, frozen_stages, norm_eval, init_cfg)
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
@@ -320,17 +322,19 @@ def _init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def _four(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    four = tuple(values) if isinstance(values, Sequence) else ()
+    if len(four) != 4 or any(not isinstance(value, int) or value < 1 for value in four):
+        raise ValueError(f'{name} of MambaVision must be four positive integers, got {values}')
+    return four
+
+
 def _check_options(
     channels: Sequence[int],
-    depths: Sequence[int],
     heads: Sequence[int],
-    windows: Sequence[int],
     window_padding: str,
     drop_path_rate: float,
 ) -> None:
-    for name, values in (('depths', depths), ('num_heads', heads), ('window_size', windows)):
-        if len(values) != 4 or any(not isinstance(v, int) or v < 1 for v in values):
-            raise ValueError(f'{name} of MambaVision must be four positive integers, got {values}')
     for i in (2, 3):
         if channels[i] % heads[i]:
             raise ValueError(

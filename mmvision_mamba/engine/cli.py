@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
-from .config import explain_build_error, fit_to_machine, load_config
+from .config import explain_build_error, load_config
 from .errors import InputError
 
 
@@ -38,7 +38,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config that the shared arguments describe, fitted to this machine."""
+    """The config that the shared arguments describe."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -46,7 +46,6 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
-    fit_to_machine(cfg)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own start-up asks for a CUDA device first.
         torch.distributed.init_process_group('gloo')

@@ -118,6 +118,12 @@ def test_layer_scale_of_the_arch_can_be_overridden():
     )
 
 
+@pytest.mark.parametrize('windows', [14, (8, 8, 14), (8, 8, 0, 7), 'wide'])
+def test_windows_must_be_four_positive_integers(windows):
+    with pytest.raises(ValueError, match='window_size of MambaVision must be four positive'):
+        MambaVision(SMALL, window_size=windows)
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match=r'stage 2 .* 64 channels, which 5 heads do not divide'):
         MambaVision(SMALL | dict(num_heads=(1, 2, 5, 8)))

@@ -134,10 +134,23 @@ def test_training_resumes_where_it_stopped(detector, shapes_data, run_tool, tmp_
 
 def test_resume_in_an_empty_folder_says_that_it_starts_a_run(shapes_data, run_tool):
     done = run_tool(
-        'train.py', SEGMENTOR, '--resume', '--auto-scale-lr', *FEW_ITERATIONS, data=shapes_data
+        'train.py',
+        SEGMENTOR,
+        '--resume',
+        '--auto-scale-lr',
+        '--amp',
+        *FEW_ITERATIONS,
+        data=shapes_data,
     )
     assert 'no run has begun' in logged(done)
     assert 'Scaling the original LR by 0.5' in logged(done)
+
+
+def test_fine_tuning_keeps_the_backbone_and_may_change_the_heads(detector, shapes_data, run_tool):
+    options = ('model.roi_head.bbox_head.num_classes=6', 'model.roi_head.mask_head.num_classes=6')
+    load_from = f'load_from={detector / "epoch_2.pth"}'
+    done = run_tool('train.py', DETECTOR, *FEW_EPOCHS, load_from, *options, data=shapes_data)
+    assert 'Load checkpoint from' in logged(done)
 
 
 def test_two_processes_train_and_test_together(shapes_data, run_tool, tmp_path):

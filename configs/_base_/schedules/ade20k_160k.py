@@ -1,5 +1,5 @@
 # 160,000 iterations of AdamW at batch 16.
-_base_ = ['./decay_exemptions.py', './segmentation_runtime.py']
+_base_ = ['./decay_exemptions.py', '../segmentation_runtime.py']
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')

@@ -1,5 +1,5 @@
 # 12 epochs of AdamW at batch 16.
-_base_ = ['./decay_exemptions.py', './detection_runtime.py']
+_base_ = ['./decay_exemptions.py', '../detection_runtime.py']
 
 max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
