@@ -14,10 +14,13 @@ from rich.table import Table
 from mmvision_mamba.engine.resume import checkpoint_to_resume
 
 ROOT = Path(__file__).resolve().parents[1]
-# Config, and its metrics' names in the log with the columns they go to.
+# Config, and of each of its metrics the column it goes to and the value that means perfect.
 MODELS = {
-    'mask_rcnn_mambavision_demo_shapes': {'coco/bbox_mAP': 'box AP', 'coco/segm_mAP': 'mask AP'},
-    'upernet_mambaout_demo_shapes': {'mIoU': 'mIoU'},
+    'mask_rcnn_mambavision_demo_shapes': {
+        'coco/bbox_mAP': ('box AP', 1),
+        'coco/segm_mAP': ('mask AP', 1),
+    },
+    'upernet_mambaout_demo_shapes': {'mIoU': ('mIoU', 100)},
 }
 COLUMNS = ('box AP', 'mask AP', 'mIoU')
 PROGRESS = re.compile(r'(Epoch|Iter)\((train|val|test)\).*\d')
@@ -74,7 +77,10 @@ def main() -> None:
             log=work_dir / 'test.log',
         )
         scores = json.loads(max(work_dir.glob('*/*.json')).read_text())
-        row = {column: f'{scores[metric]:.3g}' for metric, column in metrics.items()}
+        row = {
+            column: f'{scores[metric] / perfect:.3f}'
+            for metric, (column, perfect) in metrics.items()
+        }
         table.add_row(name, *(row.get(column, '') for column in COLUMNS), f'{seconds:.0f} s')
         pictures.append(drawn)
     Console().print(table)
