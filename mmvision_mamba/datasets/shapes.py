@@ -189,7 +189,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> tuple[np.n
 
 def _instance(rng: np.random.Generator, size: int) -> _Thing:
     label = int(rng.integers(len(THING_CLASSES)))
-    length = size * np.exp(rng.uniform(np.log(0.14), np.log(0.85)))
+    length = size * np.exp(rng.uniform(np.log(0.14), np.log(0.8)))
     return _Thing(label, [_outline(rng, label, length)], length**2)
 
 

@@ -19,6 +19,11 @@ test_pipeline = [
 drawn = dict(
     type='DrawnShapes', dataset_type='BaseSegDataset', reduce_zero_label=True, data_root=data_root
 )
-train_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(pipeline=train_pipeline, **drawn))
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=train_pipeline, **drawn),
+)
 val_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline, **drawn))
 test_dataloader = val_dataloader
