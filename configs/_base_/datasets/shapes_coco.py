@@ -38,6 +38,8 @@ tta_pipeline = [
 drawn = dict(type='DrawnShapes', dataset_type='CocoDataset', data_root=data_root)
 train_dataloader = dict(
     batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
     dataset=dict(filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline, **drawn),
 )
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline, **drawn))
