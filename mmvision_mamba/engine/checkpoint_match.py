@@ -3,7 +3,6 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop
 
 from .errors import InputError
 
@@ -26,7 +25,9 @@ class CheckpointMatchHook(Hook):
         given = checkpoint.get('state_dict', checkpoint)
         given = {name.removeprefix('module.'): value for name, value in given.items()}
         wanted = model.state_dict()
-        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        # The loop is a config until a run of training builds it.
+        training = not isinstance(runner._train_loop, dict | None)
+        fine_tuning = training and not runner._resume
         if fine_tuning:
             wanted = {k: v for k, v in wanted.items() if k.startswith('backbone.')} or wanted
         missing = [name for name in wanted if name not in given]
