@@ -117,7 +117,11 @@ def _check_top_level(key: str, known: set[str], where: str) -> None:
 
 
 def _check_option(cfg: Config, option: str) -> None:
-    """Every part of a dotted option but the last must be in the config already."""
+    """Refuse a dotted option with a part that the config lacks and that looks like one it has.
+
+    A part like no other, as init_cfg in model.backbone.init_cfg.type, is a new argument: the class
+    that is built with it judges it.
+    """
     *parents, last = option.split('.')
     node, seen = cfg, []
     for part in parents:
@@ -125,6 +129,9 @@ def _check_option(cfg: Config, option: str) -> None:
         if part not in children and node is cfg and part in _RUNNER_KEYS:
             return
         if part not in children:
+            known = difflib.get_close_matches(part, children, cutoff=0.7)
+            if isinstance(node, dict) and node is not cfg and not known:
+                return
             raise InputError(
                 f'--cfg-options {option}: {".".join(seen) or "the config"} has no {part!r}; '
                 f'it has {_few(part, children)}'

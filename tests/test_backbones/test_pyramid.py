@@ -112,6 +112,19 @@ def test_norm_eval_keeps_running_statistics():
 
 
 @both
+def test_init_cfg_starts_from_a_classification_checkpoint(family, tmp_path):
+    trained = build(family)
+    torch.nn.init.normal_(next(trained.parameters()))
+    weights = {k: v for k, v in trained.state_dict().items() if not k.startswith('outnorm')}
+    path = tmp_path / 'classifier.pth.tar'
+    torch.save(dict(epoch=300, state_dict=weights | {'head.weight': torch.zeros(10, 128)}), path)
+    model = build(family, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    model.init_weights()
+    given = model.state_dict()
+    assert all(torch.equal(given[name], value) for name, value in weights.items())
+
+
+@both
 def test_in_channels_may_differ_from_three(family):
     assert len(build(family, in_channels=5)(torch.randn(1, 5, 64, 64))) == 4
 

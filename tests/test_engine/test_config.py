@@ -25,12 +25,17 @@ def test_options_are_merged():
     assert cfg.resume
 
 
+def test_a_new_argument_may_be_given_part_by_part():
+    options = {'type': 'Pretrained', 'checkpoint': 'a.pth'}
+    cfg = load_config(MASK_RCNN, {f'model.backbone.init_cfg.{k}': v for k, v in options.items()})
+    assert cfg.model.backbone.init_cfg == options
+
+
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
         ('modle.backbone.arch', r"the config has no 'modle'; it has model"),
         ('model.backbon.arch', r"model has no 'backbon'; it has backbone"),
-        ('model.backbone.init_cfg.type', r"model.backbone has no 'init_cfg'"),
         ('train_dataloader.dataset.pipeline.9.type', r"pipeline has no '9'"),
         ('lod_from', r"the config has no 'lod_from'; it has load_from"),
     ],
