@@ -8,6 +8,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+import mmvision_mamba  # noqa: F401  (registers the backbones)
+
 SMALL = {
     'MambaVision': dict(dim=16, in_dim=8, depths=(1, 2, 3, 2), num_heads=(1, 2, 4, 8)),
     'MambaOut': dict(depths=(1, 2, 3, 2), dims=(16, 32, 64, 128)),
