@@ -44,12 +44,13 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--lengths', type=int, nargs='+', default=LENGTHS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
 
     rows = []
-    for length in LENGTHS:
+    for length in args.lengths:
         torch.manual_seed(0)
         leaves = [
             torch.randn(args.batch, DIM, length, device=device),
