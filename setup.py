@@ -1,9 +1,10 @@
 """Package metadata; what to install is read from ``requirements/``."""
 
 import re
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
 
@@ -11,6 +12,25 @@ ROOT = Path(__file__).parent
 def requirements(name: str) -> list[str]:
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
+
+
+def scan_kernel() -> Extension:
+    """The selective scan in C++; where it cannot be compiled the package goes without."""
+    sources = Path('mmvision_mamba', 'ops', 'csrc')
+    # Apple's clang has no OpenMP: there the kernel runs on one thread.
+    openmp = [] if sys.platform == 'darwin' else ['-fopenmp']
+    return Extension(
+        'mmvision_mamba.ops._scan',
+        sources=sorted(map(str, sources.glob('*.cpp'))),
+        depends=sorted(map(str, sources.glob('*.h'))),
+        language='c++',
+        extra_compile_args=[
+            *('-std=c++17', '-O3', '-g0', '-w', '-fno-math-errno', '-fno-trapping-math'),
+            *openmp,
+        ],
+        extra_link_args=openmp,
+        optional=True,
+    )
 
 
 setup(
@@ -21,6 +41,7 @@ setup(
     description='MambaVision and MambaOut for dense prediction on OpenMMLab',
     license='Apache-2.0',
     packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
+    ext_modules=[scan_kernel()],
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require={'tests': requirements('tests'), 'optional': requirements('optional')},

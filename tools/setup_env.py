@@ -279,8 +279,11 @@ def mmcv_wheel(env):
 def stamp(env):
     """A file that exists when this very set of requirements was installed whole."""
     digest = hashlib.sha256(('%s %s' % (sys.version, ROOT)).encode())
+    kernels = os.path.join(ROOT, 'mmvision_mamba', 'ops', 'csrc')
     for path in [__file__, os.path.join(ROOT, 'setup.py')] + [
-        os.path.join(REQUIREMENTS, name) for name in sorted(os.listdir(REQUIREMENTS))
+        os.path.join(folder, name)
+        for folder in (REQUIREMENTS, kernels)
+        for name in sorted(os.listdir(folder))
     ]:
         with open(path, 'rb') as f:
             digest.update(f.read())
@@ -318,7 +321,7 @@ def main():
         env.pip(
             'OpenCV without a display', '--force-reinstall', '--no-deps', 'opencv-python-headless'
         )
-    env.pip('mmvision_mamba', '--no-deps', '--no-build-isolation', '-e', ROOT)
+    env.pip('mmvision_mamba and its C++ scan', '--no-deps', '--no-build-isolation', '-e', ROOT)
     env.run('checking', [env.python, '-c', 'import mmcv.ops, mmdet, mmseg, mmvision_mamba'])
     open(done, 'w').close()
     print('Ready in %.0f s.' % (time.time() - start))

@@ -6,11 +6,11 @@ from math import ceil
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp, calculate_drop_path_rates, trunc_normal_
+from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import selective_scan
+from ..ops import Linear, linear, selective_scan
 from .pyramid import PyramidBackbone, check_fields, resolve_arch
 
 D_STATE = 8
@@ -89,8 +89,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, dim = x.shape
@@ -107,35 +107,49 @@ class MambaVisionMixer(nn.Module):
         super().__init__()
         inner = dim // 2
         self.dt_rank = ceil(dim / 16)
-        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.in_proj = Linear(dim, 2 * inner, bias=False)
         self.conv1d_x = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
         self.conv1d_z = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
-        self.x_proj = nn.Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, inner)
+        self.x_proj = Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
+        self.dt_proj = Linear(self.dt_rank, inner)
         self.A_log = nn.Parameter(torch.arange(1.0, D_STATE + 1).log().repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
-        self.out_proj = nn.Linear(2 * inner, dim, bias=False)
+        self.out_proj = Linear(2 * inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        xz = self.in_proj(x).transpose(1, 2)  # (batch, dim, length)
-        # Both branches' depthwise convolutions as one, over all the channels.
-        kernels = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
-        xz = F.silu(F.conv1d(xz, kernels, padding=1, groups=len(kernels)))
-        u, z = xz.chunk(2, dim=1)
-        dt, B, C = self.x_proj(u.transpose(1, 2)).split([self.dt_rank, D_STATE, D_STATE], dim=-1)
+        # Both branches' depthwise convolutions as one over all the channels, and as a 2-d one,
+        # which takes the tokens as a channels-last map of one row: without transposing them.
+        kernels = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight]).unsqueeze(2)
+        xz = self.in_proj(x).unsqueeze(1).permute(0, 3, 1, 2)
+        xz = F.silu(F.conv2d(xz, kernels, padding=(0, 1), groups=len(kernels)))
+        u, z = xz.squeeze(2).transpose(1, 2).chunk(2, dim=-1)
+        dt, B, C = self.x_proj(u).split([self.dt_rank, D_STATE, D_STATE], dim=-1)
         # The bias of dt_proj enters here and once more in the scan: the published weights were
         # trained so.
         y = selective_scan(
             u,
-            self.dt_proj(dt).transpose(1, 2),
+            self.dt_proj(dt),
             -torch.exp(self.A_log.float()),
-            B.transpose(1, 2),
-            C.transpose(1, 2),
+            B,
+            C,
             self.D,
             delta_bias=self.dt_proj.bias,
             delta_softplus=True,
+            channels_last=True,
         )
-        return self.out_proj(torch.cat([y, z], dim=1).transpose(1, 2))
+        return self.out_proj(torch.cat([y, z], dim=-1))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the exact GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(linear(x, self.fc1.weight, self.fc1.bias, gelu=True))
 
 
 class Block(nn.Module):
@@ -213,11 +227,13 @@ class WindowStage(Stage):
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
         (rows, h), (columns, w) = self.window(H), self.window(W)
-        x = F.pad(x, (0, columns * w - W, 0, rows * h - H))
-        x = x.view(B, C, rows, h, columns, w).permute(0, 2, 4, 3, 5, 1)
+        # Nothing below copies a channels-last map that is one window and needs no padding.
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns * w - W, 0, rows * h - H))
+        x = x.reshape(B, rows, h, columns, w, C).transpose(2, 3)
         x = self.run_blocks(x.reshape(-1, h * w, C))
-        x = x.view(B, rows, columns, h, w, C).permute(0, 5, 1, 3, 2, 4)
-        return x.reshape(B, C, rows * h, columns * w)[:, :, :H, :W]
+        x = x.view(B, rows, columns, h, w, C).transpose(2, 3)
+        x = x.reshape(B, rows * h, columns * w, C)[:, :H, :W]
+        return x.permute(0, 3, 1, 2)
 
 
 @MODELS.register_module()
@@ -304,7 +320,8 @@ class MambaVision(PyramidBackbone):
         return [self.patch_embed, *self.levels]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)
+        # The windows and the output norms read channels-last maps: no copies from here on.
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         outputs = []
         for i, level in enumerate(self.levels):
             x = level(x)

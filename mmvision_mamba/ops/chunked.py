@@ -3,57 +3,103 @@
 A linear recurrence is associative, so inside a chunk it is solved by cyclic reduction in a
 logarithmic number of tensor operations (Blelloch, "Prefix sums and their applications", 1990). Only
 products and sums of the decays are formed, never quotients, so that no decay, however strong, can
-overflow. Between chunks only the state is handed on; a backward pass recomputes a chunk from it.
+overflow. Between chunks only the state is handed on; the backward pass recomputes a chunk from it.
+
+Shapes: u, delta, dy, y ``(batch, length, dim)``; A ``(dim, state)``; B, C ``(batch, length,
+groups, state)``; a chunk's states are ``(batch, chunk, state, dim)``, so that every operation runs
+along whole rows of channels.
 """
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+
+from .composed import around
 
 # Elements of a (batch, chunk, state, dim) tensor: large enough to hide the cost of a call, small
 # enough for a core's cache.
 _CHUNK_ELEMENTS = 2**19
 
 
-def chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Same arguments and result as :func:`~.reference.reference_scan`."""
-    batch, _, length = u.shape
+def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The bare recurrence, ``h = exp(delta A) h + delta B u``, ``y = C h``."""
     if u.numel() == 0:
         return torch.zeros_like(u)
-    # Channels last: every operation below then runs along whole rows of channels.
-    u, delta, A = (x.transpose(-1, -2).contiguous() for x in (u, delta, A))
-    B, C = (x.movedim(3, 1).contiguous() for x in (B, C))  # (batch, length, groups, state)
-    size = _chunk_size(length, batch * A.numel())
-    needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C))
-    state = u.new_zeros(batch, *A.shape)
+    state = u.new_zeros(u.shape[0], A.shape[1], A.shape[0])
     outputs = []
-    for start in range(0, length, size):
-        chunk = [x[:, start : start + size] for x in (u, delta, B, C)]
-        if needs_grad:
-            y, state = checkpoint(
-                _scan_chunk, *chunk, A, state, use_reentrant=False, preserve_rng_state=False
+    for chunk in _chunks(A, u, delta, B, C):
+        _, states = _states(A, *chunk[:3], state)
+        outputs.append(_by_group(states, chunk[3]).flatten(2))
+        state = states[:, -1]
+    return torch.cat(outputs, dim=1)
+
+
+def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor):
+    """Gradients of the bare recurrence's inputs, from the states at the chunks' edges."""
+    if u.numel() == 0:
+        return tuple(torch.zeros_like(x) for x in (u, delta, A, B, C))
+    groups = B.shape[2]
+    starts = [u.new_zeros(u.shape[0], A.shape[1], A.shape[0])]
+    chunks = list(_chunks(A, u, delta, B, C, dy))
+    for chunk in chunks[:-1]:
+        starts.append(_states(A, *chunk[:3], starts[-1])[1][:, -1])
+    carried = torch.zeros_like(starts[0])  # what later steps hand back to a chunk's last state
+    dA = torch.zeros_like(A.T)
+    gradients = []
+    for (u, delta, B, C, dy), start in zip(reversed(chunks), reversed(starts)):
+        decay, states = _states(A, u, delta, B, start)
+        before = torch.cat([start.unsqueeze(1), states[:, :-1]], dim=1)
+        direct = _outer(dy, C)
+        direct[:, -1] += carried
+        # The adjoint is the same recurrence in reversed time, each step damped by the next decay.
+        damping = torch.cat([decay[:, 1:], torch.ones_like(decay[:, :1])], dim=1)
+        dh = _prefix(damping.flip(1), direct.flip(1), torch.zeros_like(before[:, :1])).flip(1)
+        of_decay = dh * decay
+        carried = of_decay[:, 0]
+        of_exponent = of_decay * before
+        of_drive = _by_group(dh, B).flatten(2)
+        dA += (of_exponent * delta.unsqueeze(2)).sum((0, 1))
+        gradients.append(
+            (
+                of_drive * delta,
+                of_drive * u + (of_exponent * A.T).sum(2),
+                _sum_channels(dh, delta * u, groups),
+                _sum_channels(states, dy, groups),
             )
-        else:
-            y, state = _scan_chunk(*chunk, A, state)
-        outputs.append(y)
-    return torch.cat(outputs, dim=1).transpose(1, 2)
+        )
+    du, ddelta, dB, dC = (torch.cat(parts[::-1], dim=1) for parts in zip(*gradients))
+    return du, ddelta, dA.T, dB, dC
 
 
-def _chunk_size(length: int, width: int) -> int:
-    """Steps in a chunk: a power of two near ``_CHUNK_ELEMENTS / width``, at least 16."""
-    return min(length, 1 << max(4, (_CHUNK_ELEMENTS // max(width, 1)).bit_length() - 1))
+def _chunks(A: Tensor, *sequences: Tensor):
+    """Cut sequences ``(batch, length, ...)`` into chunks of a power of two steps, at least 16."""
+    batch, length = sequences[0].shape[:2]
+    steps = 1 << max(4, (_CHUNK_ELEMENTS // max(batch * A.numel(), 1)).bit_length() - 1)
+    for start in range(0, length, steps):
+        yield tuple(x[:, start : start + steps] for x in sequences)
 
 
-def _scan_chunk(
-    u: Tensor, delta: Tensor, B: Tensor, C: Tensor, A: Tensor, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scan one chunk ``(batch, length, ...)`` that begins in ``state`` ``(batch, state, dim)``."""
-    decay = torch.exp(delta.unsqueeze(2) * A)  # (batch, length, state, dim)
-    grouped = (delta * u).unflatten(-1, (B.shape[2], -1)).unsqueeze(2)
-    drive = (grouped * B.transpose(2, 3).unsqueeze(-1)).flatten(3)
-    states = _prefix(decay, drive, state.unsqueeze(1))
-    y = torch.matmul(C.unsqueeze(3), states.unflatten(-1, (C.shape[2], -1)).transpose(2, 3))
-    return y.flatten(2), states[:, -1]
+def _outer(x: Tensor, matrix: Tensor) -> Tensor:
+    """``(batch, length, dim)`` by ``(batch, length, groups, state)``: what each state gets."""
+    grouped = x.unflatten(-1, (matrix.shape[2], -1)).unsqueeze(2)
+    return (grouped * matrix.transpose(2, 3).unsqueeze(-1)).flatten(3)
+
+
+def _by_group(states: Tensor, matrix: Tensor) -> Tensor:
+    """Contract the states of each group with its matrix: ``(batch, length, groups, 1, -1)``."""
+    grouped = states.unflatten(-1, (matrix.shape[2], -1)).transpose(2, 3)
+    return torch.matmul(matrix.unsqueeze(3), grouped)
+
+
+def _sum_channels(states: Tensor, x: Tensor, groups: int) -> Tensor:
+    """Sum ``states * x`` over a group's channels: ``(batch, length, groups, state)``."""
+    grouped = states.unflatten(-1, (groups, -1)).transpose(2, 3)
+    return torch.matmul(grouped, x.unflatten(-1, (groups, -1)).unsqueeze(-1)).squeeze(-1)
+
+
+def _states(A: Tensor, u: Tensor, delta: Tensor, B: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The decays and states of a chunk that begins in ``start`` ``(batch, state, dim)``."""
+    decay = torch.exp(delta.unsqueeze(2) * A.T)
+    return decay, _prefix(decay, _outer(delta * u, B), start.unsqueeze(1))
 
 
 def _prefix(decay: Tensor, drive: Tensor, before: Tensor) -> Tensor:
@@ -71,3 +117,10 @@ def _prefix(decay: Tensor, drive: Tensor, before: Tensor) -> Tensor:
     if length == 2 * pairs:
         return states
     return torch.cat([states, torch.addcmul(drive[:, -1:], decay[:, -1:], odd[:, -1:])], dim=1)
+
+
+forward, backward = around(scan, scan_backward)
+
+
+def unavailable() -> None:
+    """None: it runs everywhere."""

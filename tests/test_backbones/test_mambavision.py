@@ -91,7 +91,7 @@ def test_the_bias_of_dt_proj_enters_twice():
     original = mambavision.selective_scan
     try:
         mambavision.selective_scan = lambda *args, delta_bias, **kw: original(
-            args[0], args[1] + bias[:, None], *args[2:], **kw
+            args[0], args[1] + bias, *args[2:], **kw
         )
         expected = once_doubled(x)
     finally:

@@ -2,11 +2,12 @@ import pytest
 import torch
 from numpy import load
 from torch.nn.functional import softplus
+from torch.utils.checkpoint import checkpoint
 
 from mmvision_mamba.ops import available_backends, selective_scan
 from mmvision_mamba.ops import chunked as chunked_module
 
-BACKENDS = available_backends()
+BACKENDS = available_backends('cpu')
 
 
 def inputs(batch=2, dim=6, length=37, state=4, dtype=torch.float64, seed=0, **overrides):
@@ -79,10 +80,46 @@ def test_torch_backend_equals_the_reference_at_any_length(length, monkeypatch):
         torch.testing.assert_close(gradient, expected[name], msg=name)
 
 
-def test_torch_backend_passes_gradcheck():
-    given = inputs(batch=1, dim=2, length=5, state=2)
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('shape', [dict(batch=1, dim=2, length=5, state=2), dict(dim=1, length=1)])
+def test_every_backend_passes_gradcheck(backend, shape):
+    given = inputs(**shape)
     leaves = [v.requires_grad_() for v in given.values() if torch.is_tensor(v)]
-    assert torch.autograd.gradcheck(lambda *x: selective_scan(*x, True, backend='torch'), leaves)
+    assert torch.autograd.gradcheck(
+        lambda *x: selective_scan(*x, delta_softplus=True, backend=backend), leaves
+    )
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('vectors', [{}, dict(D=None), dict(delta_bias=None)])
+def test_the_operator_is_one_that_torch_can_transform(backend, vectors):
+    given = inputs(length=20) | vectors
+    u, delta, A, B, C, D, bias = (
+        value.requires_grad_() if torch.is_tensor(value) else value
+        for value in list(given.values())[:-1]
+    )
+    B, C = (matrix.movedim(-1, 1).unsqueeze(2) for matrix in (B, C))
+    args = (u.mT, delta.mT, A, B, C, D, bias, True, backend)
+    torch.library.opcheck(torch.ops.mmvision_mamba.selective_scan, args)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_channels_last_is_the_same_scan_in_the_layout_of_linear_layers(backend):
+    given = inputs()
+    expected = selective_scan(**given, backend=backend)
+    given |= {name: given[name].mT for name in ('u', 'delta', 'B', 'C')}
+    y = selective_scan(**given, channels_last=True, backend=backend)
+    torch.testing.assert_close(y.mT, expected)
+
+
+def test_half_of_a_wider_linear_is_read_in_place():
+    given = inputs(batch=3, dim=20, length=50, dtype=torch.float32)
+    wide = {name: torch.randn(3, 50, 64) for name in ('u', 'delta', 'B', 'C')}
+    slices = {name: tensor[..., 7 : 7 + given[name].shape[1]] for name, tensor in wide.items()}
+    y = selective_scan(**(given | slices), channels_last=True)
+    dense = {name: tensor.contiguous() for name, tensor in slices.items()}
+    expected = selective_scan(**(given | dense), channels_last=True, backend='reference')
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -169,16 +206,48 @@ def test_backward_keeps_no_state_of_the_whole_sequence():
     assert sum(kept.values()) < 8 * inputs_size
 
 
-def test_torch_backend_exports_as_one_program():
-    given = inputs(dtype=torch.float32, length=64)
+class Scan(torch.nn.Module):
+    def forward(self, u, delta, A, B, C):
+        return selective_scan(u, delta, A, B, C, delta_softplus=True)
 
-    class Scan(torch.nn.Module):
-        def forward(self, u, delta, A, B, C):
-            return selective_scan(u, delta, A, B, C, delta_softplus=True)
 
-    args = tuple(given[name] for name in ('u', 'delta', 'A', 'B', 'C'))
+def scan_arguments(**options):
+    given = inputs(dtype=torch.float32, length=64, **options)
+    return tuple(given[name] for name in ('u', 'delta', 'A', 'B', 'C'))
+
+
+def test_an_exported_program_holds_the_scan_as_one_node():
+    args = scan_arguments()
     program = torch.export.export(Scan(), args)
+    targets = [node.target for node in program.graph.nodes]
+    assert targets.count(torch.ops.mmvision_mamba.selective_scan.default) == 1
     torch.testing.assert_close(program.module()(*args), Scan()(*args))
+
+
+def test_a_compiled_scan_and_its_backward_equal_the_eager_ones():
+    eager = [arg.clone().requires_grad_() for arg in scan_arguments()]
+    compiled = [arg.clone().requires_grad_() for arg in scan_arguments()]
+    expected = Scan()(*eager)
+    y = torch.compile(Scan(), fullgraph=True, backend='aot_eager')(*compiled)
+    torch.testing.assert_close(y, expected)
+    y.sin().sum().backward()
+    expected.sin().sum().backward()
+    for given, wanted in zip(compiled, eager):
+        torch.testing.assert_close(given.grad, wanted.grad)
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    plain = [arg.clone().requires_grad_() for arg in scan_arguments()]
+    checkpointed = [arg.clone().requires_grad_() for arg in scan_arguments()]
+    Scan()(*plain).sum().backward()
+    checkpoint(Scan(), *checkpointed, use_reentrant=False).sum().backward()
+    for given, wanted in zip(checkpointed, plain):
+        torch.testing.assert_close(given.grad, wanted.grad)
+
+
+def test_a_backend_of_another_device_is_refused_with_what_would_do():
+    with pytest.raises(RuntimeError, match=r"cannot use the backend 'triton': .*cuda.*cpu"):
+        selective_scan(**inputs(), backend='triton')
 
 
 def test_an_unknown_backend_is_named_with_the_known_ones():

@@ -1,0 +1,39 @@
+// What cpu.py calls: which instruction sets this processor has, and the scan in one of them.
+#include "scan_arguments.h"
+
+namespace {
+
+const ScanKernels* kernels_of(int64_t isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (isa == 2) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
+               ? &kScanAvx512
+               : nullptr;
+  }
+  if (isa == 1) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kScanAvx2 : nullptr;
+  }
+#endif
+  return isa == 0 ? &kScanBaseline : nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+// isa: 0 any processor, 1 AVX2, 2 AVX-512.
+int mmvision_scan_has(int64_t isa) { return kernels_of(isa) != nullptr; }
+
+// A guard against a library and a cpu.py of different versions.
+int64_t mmvision_scan_arguments_size() { return sizeof(ScanArguments); }
+
+int mmvision_scan_forward(int64_t isa, const ScanArguments* arguments) {
+  return kernels_of(isa)->forward(*arguments);
+}
+
+int mmvision_scan_backward(int64_t isa, const ScanArguments* arguments) {
+  return kernels_of(isa)->backward(*arguments);
+}
+}
