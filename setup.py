@@ -14,13 +14,13 @@ def requirements(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
 
-def scan_kernel() -> Extension:
-    """The selective scan in C++; where it cannot be compiled the package goes without."""
+def kernels() -> Extension:
+    """The C++ kernels; where they cannot be compiled the package goes without."""
     sources = Path('mmvision_mamba', 'ops', 'csrc')
-    # Apple's clang has no OpenMP: there the kernel runs on one thread.
+    # Apple's clang has no OpenMP: there the kernels run on one thread.
     openmp = [] if sys.platform == 'darwin' else ['-fopenmp']
     return Extension(
-        'mmvision_mamba.ops._scan',
+        'mmvision_mamba.ops._kernels',
         sources=sorted(map(str, sources.glob('*.cpp'))),
         depends=sorted(map(str, sources.glob('*.h'))),
         language='c++',
@@ -41,7 +41,7 @@ setup(
     description='MambaVision and MambaOut for dense prediction on OpenMMLab',
     license='Apache-2.0',
     packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
-    ext_modules=[scan_kernel()],
+    ext_modules=[kernels()],
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require={'tests': requirements('tests'), 'optional': requirements('optional')},

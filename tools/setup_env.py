@@ -321,7 +321,7 @@ def main():
         env.pip(
             'OpenCV without a display', '--force-reinstall', '--no-deps', 'opencv-python-headless'
         )
-    env.pip('mmvision_mamba and its C++ scan', '--no-deps', '--no-build-isolation', '-e', ROOT)
+    env.pip('mmvision_mamba and its C++ kernels', '--no-deps', '--no-build-isolation', '-e', ROOT)
     env.run('checking', [env.python, '-c', 'import mmcv.ops, mmdet, mmseg, mmvision_mamba'])
     open(done, 'w').close()
     print('Ready in %.0f s.' % (time.time() - start))

@@ -10,7 +10,7 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import Linear, linear, selective_scan
+from ..ops import Linear, attention, linear, selective_scan
 from .pyramid import PyramidBackbone, check_fields, resolve_arch
 
 D_STATE = 8
@@ -95,9 +95,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, length, dim = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (batch, heads, length, head_dim)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(batch, length, dim))
+        return self.proj(attention(qkv))
 
 
 class MambaVisionMixer(nn.Module):

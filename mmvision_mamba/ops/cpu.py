@@ -1,68 +1,17 @@
-"""The selective scan's C++ kernel (``csrc/``), compiled when the package is installed.
-
-The library has a C interface and knows nothing of torch, so that it builds in seconds, without
-torch, and outlives torch's upgrades; it shares torch's pool of OpenMP threads.
-"""
-
-import ctypes
-from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
+"""The selective scan's C++ kernel, in the fastest instruction set that the processor has."""
 
 import torch
 from torch import Tensor
 
-LIBRARY = '_scan'
-# By rising speed; the numbers are those of csrc/scan.cpp.
-INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
+from . import library
+
 _STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-
-_SIZES = ('batch', 'length', 'dim', 'groups', 'state', 'threads', 'storage', 'softplus')
-
-
-class _Arguments(ctypes.Structure):
-    """``ScanArguments`` of csrc/scan_arguments.h, field for field."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in _SIZES),
-        *((name, ctypes.c_void_p) for name in ('u', 'delta', 'dy')),
-        *((f'{name}_{axis}', ctypes.c_int64) for name in ('u', 'delta', 'dy') for axis in 'br'),
-        *((name, ctypes.c_void_p) for name in ('B', 'C')),
-        *((f'{name}_{axis}', ctypes.c_int64) for name in ('B', 'C') for axis in 'brg'),
-        *((name, ctypes.c_void_p) for name in ('A', 'D', 'bias')),
-        *((name, ctypes.c_void_p) for name in ('y', 'du', 'ddelta', 'dA', 'dB', 'dC')),
-        *((name, ctypes.c_void_p) for name in ('dD', 'dbias')),
-    )
-
-
-@cache
-def _library() -> ctypes.CDLL | str:
-    """The library, or why there is none."""
-    found = [Path(__file__).with_name(LIBRARY + suffix) for suffix in EXTENSION_SUFFIXES]
-    found = [path for path in found if path.exists()]
-    again = 'install a C++ compiler (g++ or clang++) and install mmvision_mamba again'
-    if not found:
-        return f'the C++ scan was not compiled when mmvision_mamba was installed: {again}'
-    try:
-        library = ctypes.CDLL(str(found[0]))
-    except OSError as error:
-        return f'{found[0].name} cannot be loaded ({error}): {again}'
-    if library.mmvision_scan_arguments_size() != ctypes.sizeof(_Arguments):
-        return f'{found[0].name} is of another version of mmvision_mamba: {again}'
-    return library
-
-
-@cache
-def instruction_sets() -> tuple[str, ...]:
-    """Those of :data:`INSTRUCTION_SETS` that this processor has, by rising speed."""
-    has = _library().mmvision_scan_has
-    return tuple(name for i, name in enumerate(INSTRUCTION_SETS) if has(ctypes.c_int64(i)))
 
 
 def unavailable() -> str | None:
     """Why the kernel cannot run, and what would help; None where it can."""
-    library = _library()
-    return library if isinstance(library, str) else None
+    loaded = library.load()
+    return loaded if isinstance(loaded, str) else None
 
 
 def forward(u, delta, A, B, C, D, delta_bias, delta_softplus) -> Tensor:
@@ -97,7 +46,7 @@ class _Given:
     """A call's arguments, and the tensors that their addresses point into."""
 
     def __init__(self, u, delta, A, B, C, D, delta_bias, delta_softplus) -> None:
-        self.arguments = _Arguments(
+        self.arguments = library.ScanArguments(
             batch=u.shape[0],
             length=u.shape[1],
             dim=u.shape[2],
@@ -131,10 +80,4 @@ class _Given:
     def run(self, direction: str, **results: Tensor) -> None:
         for name, tensor in results.items():
             self.point(name, tensor)
-        fastest = INSTRUCTION_SETS.index(instruction_sets()[-1])
-        run = getattr(_library(), f'mmvision_scan_{direction}')
-        if run(ctypes.c_int64(fastest), ctypes.byref(self.arguments)):
-            raise MemoryError(
-                f'no memory for the workspace of a scan of {tuple(self.kept[0].shape)}: '
-                'use a smaller batch or image'
-            )
+        library.run(f'scan_{direction}', self.arguments)

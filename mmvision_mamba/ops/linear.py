@@ -7,7 +7,6 @@ of other makers than its own; oneDNN, which torch holds for convolutions and hal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 _HAS_ONEDNN = (
     torch.backends.mkldnn.is_available()
@@ -26,15 +25,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     Returns:
         ``(..., out)``; equal to torch's to rounding.
     """
+    needs_grad = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, weight, bias)
+    )
     if not _use_onednn(x, weight):
         y = F.linear(x, weight, bias)
-        return F.gelu(y) if gelu else y
-    if torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, weight, bias)
-    ):
-        y = _OneDNNLinear.apply(x, weight, bias)
-        return F.gelu(y) if gelu else y
-    return _product(x, weight, bias, gelu)
+    elif needs_grad or not gelu:
+        y = _product(x, weight, bias, False)
+    else:
+        return _product(x, weight, bias, True)
+    return F.gelu(y) if gelu else y
 
 
 class Linear(nn.Linear):
@@ -51,29 +51,36 @@ def _use_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == weight.device.type == 'cpu'
         and x.numel() > 0
         and not torch.is_autocast_enabled('cpu')
-        # Whoever traces a program wants torch's operator, which every compiler knows.
-        and not torch.compiler.is_compiling()
+        # An exported program holds torch's own operator, which every runtime knows.
+        and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()
     )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+# An operator of our own, because torch.compile takes oneDNN's with constant weights only.
+@torch.library.custom_op('mmvision_mamba::linear', mutates_args=())
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
     activation = ('gelu', [], 'none') if gelu else ('none', [], '')
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
 
 
-class _OneDNNLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+@_product.register_fake
+def _(x, weight, bias, gelu):
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy: Tensor):
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        dy = dy.flatten(0, -2)
-        dx = _product(dy, weight.T).view(x.shape) if needs_x else None
-        dweight = _product(dy.T, x.flatten(0, -2).T) if needs_weight else None
-        return dx, dweight, dy.sum(0) if needs_bias else None
+
+def _keep(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _differentiate(ctx, dy: Tensor):
+    """Of the product alone: where gradients are needed, GELU is an operator of its own."""
+    x, weight = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+    rows = dy.flatten(0, -2)
+    dx = _product(rows, weight.T, None, False).view(x.shape) if needs_x else None
+    dweight = _product(rows.T, x.flatten(0, -2).T, None, False) if needs_weight else None
+    return dx, dweight, rows.sum(0) if needs_bias else None, None
+
+
+_product.register_autograd(_differentiate, setup_context=_keep)

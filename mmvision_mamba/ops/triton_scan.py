@@ -495,14 +495,16 @@ def _device_of(x: Tensor) -> contextlib.AbstractContextManager:
 
 def _combine_chunks(states: Tensor, sums: Tensor, A: Tensor, plan: _Plan, reverse: bool) -> None:
     block_dim = min(32, triton.next_power_of_2(plan.dim))
+    rows = min(_COMBINE_ROWS, triton.next_power_of_2(plan.chunks))
     _combine[(plan.batch * plan.state * triton.cdiv(plan.dim, block_dim),)](
         states, sums, A, plan.chunks, plan.dim,
         STATE=plan.state,
         REVERSE=reverse,
         DTYPE=tl.float64 if plan.dtype == torch.float64 else tl.float32,
-        ROWS=min(_COMBINE_ROWS, triton.next_power_of_2(plan.chunks)),
+        ROWS=rows,
         BLOCK_D=block_dim,
-        num_warps=4,
+        # Never two warps for one element: the pass is in place.
+        num_warps=min(4, max(1, rows * block_dim // 32)),
     )  # fmt: skip
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvision_mamba.ops import available_backends, cpu, selective_scan
+from mmvision_mamba.ops import available_backends, cpu, library, selective_scan
 from mmvision_mamba.ops.selective_scan import _fastest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(
     cpu.unavailable() is not None, reason=f'no C++ scan here: {cpu.unavailable()}'
 )
-INSTRUCTION_SETS = () if cpu.unavailable() else cpu.instruction_sets()
+INSTRUCTION_SETS = () if cpu.unavailable() else library.instruction_sets()
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request, monkeypatch) -> str:
     upto = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(request.param) + 1]
-    monkeypatch.setattr(cpu, 'instruction_sets', lambda: upto)
+    monkeypatch.setattr(library, 'instruction_sets', lambda: upto)
     return request.param
 
 
@@ -137,7 +137,7 @@ def test_infinite_and_nan_inputs_stay_where_they_are(instruction_set):
 
 @pytest.fixture
 def no_library(monkeypatch):
-    monkeypatch.setattr(cpu, '_library', lambda: 'the C++ scan was not compiled: install g++')
+    monkeypatch.setattr(library, 'load', lambda: 'the C++ scan was not compiled: install g++')
     _fastest.cache_clear()
     yield
     _fastest.cache_clear()

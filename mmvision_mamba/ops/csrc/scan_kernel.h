@@ -1,5 +1,5 @@
-// The selective scan (arXiv 2312.00752, Algorithm 2), forward and backward, for one instruction
-// set: the including file says which, and defines ISA (the namespace) and LANES.
+// The selective scan (arXiv 2312.00752, Algorithm 2), forward and backward. Included by kernels.h
+// within its namespace.
 //
 // Channels lie across a vector's lanes and a channel's states in registers, so that a step is
 // arithmetic on registers alone. Work goes tile by tile of TILE rows: every channel block of a
@@ -10,67 +10,7 @@
 // sequence is cut into chunks as well: a first pass finds what a chunk adds to a zero state and by
 // how much it damps one (exp(A * sum of delta)); chained up, these give every chunk its start.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <type_traits>
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-#if defined(SCAN_AVX512) || defined(SCAN_AVX2)
-#include <immintrin.h>
-#endif
-
-#include "scan_arguments.h"
-
-#define INLINE static inline __attribute__((always_inline))
-
-// What only this file's functions may use; the processor is asked for it before they are called.
-#if defined(__clang__) && defined(SCAN_AVX512)
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c"))), apply_to = function)
-#elif defined(__clang__) && defined(SCAN_AVX2)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#elif defined(SCAN_AVX512)
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
-#elif defined(SCAN_AVX2)
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-
-namespace ISA {
-namespace {
-
-#include "vector_math.h"
-
 constexpr int64_t TILE = 32;
-constexpr int64_t ALIGNMENT = 64;
-
-// An aligned array that is let go at the end of its scope; `ok()` is false without memory.
-template <class R>
-class Buffer {
- public:
-  explicit Buffer(int64_t size, bool zero = false) {
-    size_t bytes = size_t(std::max<int64_t>(size, 1)) * sizeof(R);
-    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), ALIGNMENT, bytes)) data_ = nullptr;
-    if (zero && data_) std::memset(static_cast<void*>(data_), 0, bytes);
-  }
-  ~Buffer() { std::free(data_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  bool ok() const { return data_ != nullptr; }
-  R* get() const { return data_; }
-
- private:
-  R* data_ = nullptr;
-};
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // How the work is cut: into batch parts, parts of the channel blocks, and chunks of the sequence.
 struct Plan {
@@ -299,13 +239,6 @@ INLINE void step_adjoint(const Tile<R>& tile, int64_t rows, int64_t state, const
   }
 }
 
-template <class R>
-INLINE R sum_of_lanes(Vec<R> v) {
-  R sum = 0;
-  for (int i = 0; i < LANES; ++i) sum += v[i];
-  return sum;
-}
-
 // States (or adjoints) at the edges of chunks: (chunk, batch, block, state), and the sums of delta.
 template <class R>
 struct Edges {
@@ -343,18 +276,9 @@ struct Edges {
   }
 };
 
-// Run body(task index) over all tasks on the threads asked for.
-template <class Body>
-void parallel(const ScanArguments& a, int64_t tasks, Body body) {
-#if defined(_OPENMP)
-#pragma omp parallel for num_threads(int(std::min(a.threads, tasks))) schedule(static, 1)
-#endif
-  for (int64_t task = 0; task < tasks; ++task) body(task);
-}
-
 template <class R, class T>
 void chunk_pass(const ScanArguments& a, const Plan& p, const Parameters<R>& parameters,
-                Edges<R>& edges, bool backward, int64_t index, bool* ok) {
+                Edges<R>& edges, bool backward, int64_t index, std::atomic<bool>* ok) {
   Task task(a, p, index);
   Buffer<Tile<R>> workspace(1);
   Buffer<R> B(TILE * a.state), C(TILE * a.state);
@@ -396,7 +320,7 @@ void chunk_pass(const ScanArguments& a, const Plan& p, const Parameters<R>& para
 
 template <class R, class T>
 void forward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& parameters,
-                  const Edges<R>& edges, int64_t index, bool* ok) {
+                  const Edges<R>& edges, int64_t index, std::atomic<bool>* ok) {
   Task task(a, p, index);
   int64_t blocks = task.block_end - task.block_begin;
   Buffer<Tile<R>> workspace(1);
@@ -442,13 +366,13 @@ int forward(const ScanArguments& a) {
   Parameters<R> parameters(a, plan);
   Edges<R> edges(a, plan, false);
   if (!parameters.ok() || !edges.ok()) return 1;
-  bool ok = true;
+  std::atomic<bool> ok{true};
   if (plan.chunks > 1) {
-    parallel(a, plan.tasks(),
+    parallel(a.threads, plan.tasks(),
              [&](int64_t i) { chunk_pass<R, T>(a, plan, parameters, edges, false, i, &ok); });
     edges.chain(edges.states.get(), parameters.A.get(), 1);
   }
-  parallel(a, plan.tasks(),
+  parallel(a.threads, plan.tasks(),
            [&](int64_t i) { forward_task<R, T>(a, plan, parameters, edges, i, &ok); });
   return ok ? 0 : 1;
 }
@@ -470,7 +394,7 @@ struct Sums {
 template <class R, class T>
 void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& parameters,
                    const Edges<R>& edges, Sums<R>& sums, R* dB_out, R* dC_out, int64_t index,
-                   bool* ok) {
+                   std::atomic<bool>* ok) {
   Task task(a, p, index);
   int64_t blocks = task.block_end - task.block_begin, width = blocks * a.state;
   int64_t tiles = ceil_div(task.end - task.begin, TILE);
@@ -495,8 +419,8 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
     for (int64_t t = 0; t < rows; ++t) {
       int64_t to = ((batch * a.length + begin + t) * a.groups + group) * a.state;
       for (int64_t n = 0; n < a.state; ++n) {
-        dB_out[to + n] += sum_of_lanes<R>(dB.get()[t * a.state + n]);
-        dC_out[to + n] += sum_of_lanes<R>(dC.get()[t * a.state + n]);
+        dB_out[to + n] += sum_of_lanes(dB.get()[t * a.state + n]);
+        dC_out[to + n] += sum_of_lanes(dC.get()[t * a.state + n]);
       }
     }
   };
@@ -586,9 +510,9 @@ int backward(const ScanArguments& a) {
   // Channel blocks in different tasks add to the same dB and dC: each part to a copy of its own.
   Buffer<R> copies((plan.block_parts - 1) * 2 * matrix);
   if (!parameters.ok() || !edges.ok() || !sums.values.ok() || !copies.ok()) return 1;
-  bool ok = true;
+  std::atomic<bool> ok{true};
   if (plan.chunks > 1) {
-    parallel(a, plan.tasks(),
+    parallel(a.threads, plan.tasks(),
              [&](int64_t i) { chunk_pass<R, T>(a, plan, parameters, edges, true, i, &ok); });
     edges.chain(edges.states.get(), parameters.A.get(), 1);
     edges.chain(edges.adjoints.get(), parameters.A.get(), -1);
@@ -597,19 +521,19 @@ int backward(const ScanArguments& a) {
     return part ? copies.get() + ((part - 1) * 2 + which) * matrix : first;
   };
   int64_t slices = std::min(a.threads, matrix);
-  parallel(a, slices, [&](int64_t slice) {
+  parallel(a.threads, slices, [&](int64_t slice) {
     int64_t begin = matrix * slice / slices, end = matrix * (slice + 1) / slices;
     for (int64_t part = 0; part < plan.block_parts; ++part) {
       std::fill(part_of(part, dB, 0) + begin, part_of(part, dB, 0) + end, R(0));
       std::fill(part_of(part, dC, 1) + begin, part_of(part, dC, 1) + end, R(0));
     }
   });
-  parallel(a, plan.tasks(), [&](int64_t i) {
+  parallel(a.threads, plan.tasks(), [&](int64_t i) {
     int64_t part = i / plan.chunks % plan.block_parts;
     backward_task<R, T>(a, plan, parameters, edges, sums, part_of(part, dB, 0),
                         part_of(part, dC, 1), i, &ok);
   });
-  parallel(a, slices, [&](int64_t slice) {
+  parallel(a.threads, slices, [&](int64_t slice) {
     int64_t begin = matrix * slice / slices, end = matrix * (slice + 1) / slices;
     for (int64_t part = 1; part < plan.block_parts; ++part) {
       const R *more_dB = part_of(part, dB, 0), *more_dC = part_of(part, dC, 1);
@@ -657,14 +581,3 @@ int run_backward(const ScanArguments& a) {
       return backward<float, float>(a);
   }
 }
-
-}  // namespace
-}  // namespace ISA
-
-#if defined(SCAN_AVX512) || defined(SCAN_AVX2)
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif

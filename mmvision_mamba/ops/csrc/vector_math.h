@@ -1,5 +1,5 @@
-// Vectors of LANES channels and the functions of them that the scan needs. Included after
-// scan_kernel.h's target pragma, within its namespace.
+// Vectors of LANES numbers and the functions of them that the kernels need. Included by kernels.h
+// within its namespace.
 //
 // GCC's and Clang's vector types carry the arithmetic to any machine; the few places where an
 // instruction set does better are written in its intrinsics.
@@ -41,8 +41,9 @@ INLINE Vec<R> load(const R* from) {
   return v;
 }
 
-template <class R>
-INLINE void store(R* to, Vec<R> v) {
+template <class R, class V>
+INLINE void store(R* to, V v) {
+  static_assert(sizeof(V) == LANES * sizeof(R), "a vector of what is pointed to");
   std::memcpy(to, &v, sizeof v);
 }
 
@@ -57,7 +58,7 @@ INLINE VecU16 narrow(VecF v, BFloat16) {
   return __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), VecU16);
 }
 
-#if defined(SCAN_AVX512)
+#if defined(USE_AVX512)
 
 INLINE VecF widen(VecU16 half, Float16) {
   return (VecF)_mm512_cvtph_ps(bits_of<__m256i>(half));
@@ -66,7 +67,7 @@ INLINE VecU16 narrow(VecF v, Float16) {
   return bits_of<VecU16>(_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
 }
 
-#elif defined(SCAN_AVX2)
+#elif defined(USE_AVX2)
 
 INLINE VecF widen(VecU16 half, Float16) {
   return (VecF)_mm256_cvtph_ps(bits_of<__m128i>(half));
@@ -164,7 +165,7 @@ INLINE VecF polynomial_of_exp2(VecF r) {
   return p * r + 1.0f;
 }
 
-#if defined(SCAN_AVX512)
+#if defined(USE_AVX512)
 
 INLINE VecF exp2(VecF x) {
   VecF whole = (VecF)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
@@ -223,4 +224,11 @@ INLINE Vec<R> softplus(Vec<R> x, Vec<R>* slope) {
   Vec<R> e = exp2(absolute<R>(x) * -kLog2E<R>);
   if (slope) *slope = (x < R(0) ? e : splat<R>(1)) / (e + R(1));
   return (x < R(0) ? splat<R>(0) : x) + log1p_of_unit(e);
+}
+
+template <class V>
+INLINE auto sum_of_lanes(V v) {
+  auto sum = v[0];
+  for (int i = 1; i < LANES; ++i) sum += v[i];
+  return sum;
 }

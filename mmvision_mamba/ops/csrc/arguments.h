@@ -1,4 +1,4 @@
-// The arguments of a scan, as cpu.py passes them through ctypes: keep the two in step.
+// The kernels' arguments, as cpu.py and attention.py pass them through ctypes: keep them in step.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,23 @@ struct ScanArguments {
 
 enum Storage : int64_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
 
-// Returns 0, or 1 where memory for the workspace could not be had.
-using ScanFunction = int (*)(const ScanArguments&);
-
-struct ScanKernels {
-  ScanFunction forward, backward;
+struct AttentionArguments {
+  int64_t batch, length, heads, dim, threads;
+  // (batch, length, heads, dim) each, with the same steps in elements, the last axis dense.
+  int64_t batch_step, row, head_step;
+  const float *q, *k, *v;
+  float* out;  // (batch, length, heads, dim), contiguous
 };
 
-extern const ScanKernels kScanBaseline;
+// The kernels of one instruction set. Each returns 0, or 1 where memory for its workspace could not
+// be had.
+struct Kernels {
+  int (*scan_forward)(const ScanArguments&);
+  int (*scan_backward)(const ScanArguments&);
+  int (*attention)(const AttentionArguments&);
+};
+
+extern const Kernels kBaseline;
 #if defined(__x86_64__)
-extern const ScanKernels kScanAvx2, kScanAvx512;
+extern const Kernels kAvx2, kAvx512;
 #endif

@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#define ISA avx2
+#define LANES 8
+#define USE_AVX2
+#include "kernels.h"
+
+extern const Kernels kAvx2 = {ISA::run_forward, ISA::run_backward, ISA::run_attention};
+#endif

@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#define ISA avx512
+#define LANES 16
+#define USE_AVX512
+#include "kernels.h"
+
+extern const Kernels kAvx512 = {ISA::run_forward, ISA::run_backward, ISA::run_attention};
+#endif

@@ -1,0 +1,6 @@
+// For any processor: 4 lanes, the width of SSE2 and NEON.
+#define ISA baseline
+#define LANES 4
+#include "kernels.h"
+
+extern const Kernels kBaseline = {ISA::run_forward, ISA::run_backward, ISA::run_attention};

@@ -1,0 +1,71 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmvision_mamba.ops import attention, cpu, library
+
+needs_kernel = pytest.mark.skipif(
+    cpu.unavailable() is not None, reason=f'no C++ kernels here: {cpu.unavailable()}'
+)
+INSTRUCTION_SETS = () if cpu.unavailable() else library.instruction_sets()
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instruction_set(request, monkeypatch) -> None:
+    upto = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(request.param) + 1]
+    monkeypatch.setattr(library, 'instruction_sets', lambda: upto)
+    monkeypatch.setitem(attention.__globals__, '_MIN_LENGTH', 0)
+
+
+def expected(qkv):
+    q, k, v = qkv.double().permute(2, 0, 3, 1, 4)
+    weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
+    return (weights @ v).transpose(1, 2).flatten(2)
+
+
+@needs_kernel
+@pytest.mark.parametrize('length', [1, 31, 48, 49, 193, 500])
+@pytest.mark.parametrize('dim', [1, 16, 20, 40, 49, 64, 100])
+def test_any_length_and_head_size(instruction_set, length, dim):
+    torch.manual_seed(0)
+    qkv = torch.randn(2, length, 3, 3, dim)
+    assert (attention(qkv) - expected(qkv)).abs().max() < 1e-5
+
+
+@needs_kernel
+def test_large_scores_neither_overflow_nor_vanish(instruction_set):
+    torch.manual_seed(0)
+    qkv = torch.randn(1, 300, 3, 2, 16)
+    qkv[:, :, :2] *= 40
+    y = attention(qkv)
+    assert y.isfinite().all()
+    torch.testing.assert_close(y.double(), expected(qkv), rtol=1e-3, atol=1e-3)
+
+
+@needs_kernel
+@pytest.mark.parametrize('threads', [1, 2, 7, 64])
+def test_any_number_of_threads(monkeypatch, threads):
+    qkv = torch.randn(1, 200, 3, 3, 20)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    torch.testing.assert_close(attention(qkv).double(), expected(qkv), rtol=1e-4, atol=1e-5)
+
+
+@needs_kernel
+def test_the_operator_is_one_that_torch_can_transform():
+    torch.library.opcheck(torch.ops.mmvision_mamba.attention, (torch.randn(1, 130, 3, 2, 8),))
+
+
+def test_gradients_are_those_of_torch():
+    qkv = torch.randn(2, 150, 3, 2, 8, requires_grad=True)
+    y = attention(qkv)
+    torch.testing.assert_close(y.double(), expected(qkv), rtol=1e-4, atol=1e-5)
+    (grad,) = torch.autograd.grad(y.sin().sum(), qkv)
+    (wanted,) = torch.autograd.grad(expected(qkv).sin().sum(), qkv)
+    torch.testing.assert_close(grad, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_half_types_go_through_torch():
+    qkv = torch.randn(1, 150, 3, 2, 8).bfloat16()
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    wanted = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention(qkv), wanted)
