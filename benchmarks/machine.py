@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
-    """The GPU, or the processor and torch's number of threads."""
-    if torch.cuda.is_available():
+def machine(device: str | None = None) -> str:
+    """The GPU; without one, or for ``device='cpu'``, the processor and torch's thread count."""
+    if device != 'cpu' and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpuinfo = Path('/proc/cpuinfo')
     names = re.findall(r'model name\s*:\s*(.+)', cpuinfo.read_text()) if cpuinfo.exists() else []

@@ -1,100 +1,192 @@
-"""Time the backends of the selective scan against the step-by-step reference, in one run.
+"""Time every backend of the selective scan beside the step-by-step reference, in one run.
 
     python benchmarks/selective_scan.py
 
-Prints a table of medians and writes it to ``benchmarks/results/`` as JSON. The shapes are
-those of MambaVision's stage 2 (L tokens of a window, D = half its channels, N = 8).
+Prints a table and writes it to ``benchmarks/results/`` as JSON. The shapes are those of MambaVision
+t and b: L tokens of a square window, D = half a stage's channels, N = 8 states, u, delta, B and C
+as slices of wider linears, as the mixer has them. In each round every backend runs once; times are
+medians over rounds. The reference is the plain loop, outside of the operator, kept to few rounds.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import re
 import statistics
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from machine import machine
+from measure import added_bytes, seconds
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+from torch import Tensor
 
-from mmvision_mamba.ops import available_backends, selective_scan
+from mmvision_mamba.ops import available_backends, reference, selective_scan
 
 RESULTS = Path(__file__).resolve().parent / 'results'
-# Windows of 14, 32, 64 and 112 tokens a side, and the L = 4,096 that the torch backend is held to.
-LENGTHS = (196, 1024, 4096, 12544)
-DIM, STATE = 160, 8
+STATE = 8
+# Side of the window, D in t, D in b, windows in the larger batch: classification (stages 3 and 2 at
+# 224 pixels), ADE20K crops unpadded and padded (512 pixels), COCO padded.
+WINDOWS = ((7, 320, 512, 64), (14, 160, 256, 16), (32, 160, 256, 8), (64, 160, 256, 4))
+WINDOWS += ((112, 160, 256, 2),)
+REFERENCE_ROUNDS = 3
 
 
-def median_seconds(call, device: str, repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats + 1):
+def leaves(batch: int, length: int, dim: int, device: str, dtype: torch.dtype) -> list[Tensor]:
+    """u, delta, A, B, C, D and the bias of a mixer."""
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    u = randn(batch, length, 2 * dim).to(dtype)[..., :dim]
+    rank = dim // 8
+    matrices = randn(batch, length, rank + 2 * STATE).to(dtype)
+    _, B, C = matrices.split([rank, STATE, STATE], dim=-1)
+    A = -torch.arange(1.0, STATE + 1, device=device).repeat(dim, 1)
+    D = torch.ones(dim, device=device)
+    return [u, randn(batch, length, dim).to(dtype), A, B, C, D, randn(dim)]
+
+
+def call_of(backend: str, given: list[Tensor], backward: bool) -> Callable[[], object]:
+    """A forward pass, or a forward and a backward pass, to be timed."""
+    if backend == 'exp':
+        u = given[0]
+        states = torch.randn(*u.shape, STATE, device=u.device)
+        return lambda: torch.exp(states)
+    if backend == 'reference':
+        u, delta, A, B, C, D, bias = given
+        arguments = (u, delta, A, B.unsqueeze(2), C.unsqueeze(2), D, bias, True)
+        if not backward:
+            return lambda: reference.forward(*arguments)
+        dy = torch.ones_like(u)
+        return lambda: (reference.forward(*arguments), reference.backward(dy, *arguments))
+    options = dict(delta_softplus=True, channels_last=True, backend=backend)
+
+    def forward():
+        with torch.inference_mode():
+            return selective_scan(*given, **options)
+
+    def both():
+        inputs = [x.detach().requires_grad_() for x in given]
+        y = selective_scan(*inputs, **options)
+        return y, torch.autograd.grad(y, inputs, torch.ones_like(y))
+
+    return both if backward else forward
+
+
+def resident(field: str) -> int:
+    """VmRSS or VmHWM (its peak) of this process, in bytes."""
+    return 1024 * int(re.search(rf'{field}:\s+(\d+)', Path('/proc/self/status').read_text())[1])
+
+
+def workspace_bytes(call: Callable[[], object], device: str) -> int | None:
+    """The most memory that a call held beyond its inputs and outputs; None where unknown."""
+    call()
+
+    def outputs(value) -> int:
+        return value.nbytes if torch.is_tensor(value) else sum(map(outputs, value))
+
+    if device == 'cuda':
+        return added_bytes(call, device) - outputs(call())
+    # The C++ kernel's workspace is malloc's, so only the process's peak tells.
+    try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path('/proc/self/clear_refs').write_text('5')
+    except (OSError, AttributeError):
+        return None
+    before = resident('VmRSS')
+    result = call()
+    return resident('VmHWM') - before - outputs(result)
+
+
+def bandwidth() -> float:
+    """Bytes a second that a large copy moves on the GPU."""
+    big = torch.empty(2**30, dtype=torch.uint8, device='cuda')
+    copy = torch.empty_like(big)
+    times = [seconds(lambda: copy.copy_(big), 'cuda') for _ in range(10)]
+    return 2 * big.nbytes / statistics.median(times[2:])
+
+
+def measure(shape: tuple, backends: list[str], backward: bool, args, device: str) -> list[dict]:
+    dtype = getattr(torch, args.dtype)
+    given = leaves(*shape, device, dtype)
+    calls = {name: call_of(name, given, backward) for name in backends}
+    calls['reference'] = call_of('reference', given, backward)
+    if not backward:
+        calls['exp'] = call_of('exp', given, backward)
+    times = {name: [] for name in calls}
+    for index in range(args.rounds + 1):
+        for name, call in calls.items():
+            if name != 'reference' or index <= REFERENCE_ROUNDS:
+                times[name].append(seconds(call, device))
+    ms = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}
+    inputs = sum(x.nbytes for x in given)
+    rows = []
+    for name in calls:
+        held = workspace_bytes(calls[name], device) if name in backends else None
+        rows.append(
+            dict(
+                batch=shape[0],
+                length=shape[1],
+                dim=shape[2],
+                what='forward + backward' if backward else 'forward',
+                backend=name,
+                ms=round(ms[name], 4),
+                times_reference=round(ms['reference'] / ms[name], 1),
+                of_exp=round(ms[name] / ms['exp'], 2) if 'exp' in ms else None,
+                workspace_of_inputs=None if held is None else round(max(held, 0) / inputs, 2),
+            )
+        )
         if device == 'cuda':
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        call()
-        if device == 'cuda':
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+            # u and delta in, y out; backward u, delta, dy in, their gradients out.
+            moved = (8 if backward else 3) * given[0].numel() * given[0].element_size()
+            rows[-1]['of_bandwidth_floor'] = round(ms[name] * args.bandwidth / 1e3 / moved, 1)
+    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--lengths', type=int, nargs='+', default=LENGTHS)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--threads', type=int, default=2, help='of the CPU (default 2)')
+    parser.add_argument('--rounds', type=int, default=9, help='repetitions (default 9)')
+    parser.add_argument('--windows', type=int, nargs='+', default=[w[0] for w in WINDOWS])
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default=None)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    args.bandwidth = bandwidth() if device == 'cuda' else None
+    backends = [name for name in available_backends(device) if name != 'reference']
 
+    shapes = [
+        (batch, side * side, dim)
+        for side, *dims, many in WINDOWS
+        if side in args.windows
+        for dim in dims
+        for batch in (1, many)
+    ]
     rows = []
-    for length in args.lengths:
-        torch.manual_seed(0)
-        leaves = [
-            torch.randn(args.batch, DIM, length, device=device),
-            torch.randn(args.batch, DIM, length, device=device),
-            -torch.rand(DIM, STATE, device=device) * STATE,
-            torch.randn(args.batch, STATE, length, device=device),
-            torch.randn(args.batch, STATE, length, device=device),
-            torch.ones(DIM, device=device),
-            torch.randn(DIM, device=device),
-        ]
+    for backward in (False, True):
+        for shape in track(shapes, f'{"backward" if backward else "forward"} passes'):
+            rows += measure(shape, backends, backward, args, device)
 
-        def forward(backend, leaves=leaves):
-            with torch.no_grad():
-                selective_scan(*leaves, delta_softplus=True, backend=backend)
-
-        def backward(backend, leaves=leaves):
-            given = [leaf.clone().requires_grad_() for leaf in leaves]
-            selective_scan(*given, delta_softplus=True, backend=backend).sum().backward()
-
-        for name, call in (('forward', forward), ('forward + backward', backward)):
-            seconds = {
-                backend: median_seconds(lambda b=backend, c=call: c(b), device, args.repeats)
-                for backend in available_backends()
-            }
-            rows += [
-                dict(
-                    length=length,
-                    what=name,
-                    backend=backend,
-                    ms=round(1e3 * value, 2),
-                    times_reference=round(seconds['reference'] / value, 2),
-                )
-                for backend, value in seconds.items()
-            ]
-
-    title = f'Selective scan, batch {args.batch}, D = {DIM}, N = {STATE}, float32, {machine()}'
-    table = Table('L', 'what', 'backend', 'ms', 'times the reference', title=title)
+    name = machine(device)
+    table = Table(title=f'Selective scan, N = {STATE}, {args.dtype}, {name}')
+    for column in rows[0]:
+        table.add_column(column.replace('_', ' '))
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*('' if value is None else str(value) for value in row.values()))
+    Console(width=140).print(table)
     RESULTS.mkdir(exist_ok=True)
-    name = re.sub(r'\W+', '_', machine()).strip('_').lower()
-    content = dict(machine=machine(), torch=torch.__version__, batch=args.batch, rows=rows)
-    (RESULTS / f'selective_scan_{name}.json').write_text(json.dumps(content, indent=1) + '\n')
+    slug = re.sub(r'\W+', '_', f'{name} {args.dtype}').strip('_').lower()
+    settings = dict(machine=name, torch=torch.__version__, dtype=args.dtype, rounds=args.rounds)
+    content = json.dumps(settings | dict(rows=rows), indent=1)
+    (RESULTS / f'selective_scan_{slug}.json').write_text(content + '\n')
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
 from ..ops import Linear, attention, linear, selective_scan
@@ -37,6 +38,15 @@ ARCHITECTURES = {
 WINDOW_PADDINGS = ('minimal', 'full')
 
 
+def _convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """Convolution and batch norm; in inference they are one convolution."""
+    if norm.training or torch.is_grad_enabled():
+        return norm(conv(x))
+    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    folded = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+    return F.conv2d(x, *folded, conv.stride, conv.padding)
+
+
 class PatchEmbed(nn.Module):
     """Stem: two 3x3 convolutions of stride 2, ``(B, in_channels, H, W)`` to stride 4."""
 
@@ -52,7 +62,8 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv_down(x)
+        conv1, norm1, act1, conv2, norm2, act2 = self.conv_down
+        return act2(_convolve(conv2, norm2, act1(_convolve(conv1, norm1, x))))
 
 
 class Downsample(nn.Module):
@@ -79,8 +90,8 @@ class ConvBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act1(self.norm1(self.conv1(x)))
-        return x + self.drop_path(self.norm2(self.conv2(y)))
+        y = self.act1(_convolve(self.conv1, self.norm1, x))
+        return x + self.drop_path(_convolve(self.conv2, self.norm2, y))
 
 
 class Attention(nn.Module):

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from . import library
 
@@ -67,3 +68,9 @@ def _attend(qkv: Tensor) -> Tensor:
 def _(qkv):
     batch, length, _, heads, dim = qkv.shape
     return qkv.new_empty(batch, length, heads, dim)
+
+
+@register_flop_formula(torch.ops.mmvision_mamba.attention)
+def _flops(qkv_shape, *args, out_shape=None, **kwargs) -> int:
+    batch, length, _, heads, dim = qkv_shape
+    return 4 * batch * heads * length * length * dim

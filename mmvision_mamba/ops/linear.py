@@ -4,9 +4,12 @@
 of other makers than its own; oneDNN, which torch holds for convolutions and half types, uses it.
 """
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
 
 _HAS_ONEDNN = (
     torch.backends.mkldnn.is_available()
@@ -67,6 +70,11 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tens
 @_product.register_fake
 def _(x, weight, bias, gelu):
     return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
+@register_flop_formula(torch.ops.mmvision_mamba.linear)
+def _flops(x_shape, weight_shape, *args, out_shape=None, **kwargs) -> int:
+    return 2 * prod(x_shape) * weight_shape[0]
 
 
 def _keep(ctx, inputs, output) -> None:

@@ -1,0 +1,89 @@
+"""Time, memory and FLOPs of a call, such as a training step of a net, on the CPU or a GPU."""
+
+import copy
+import os
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+# Without a GPU, a CUDA build of torch calls that an error whenever a profile begins.
+os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+
+
+class Workload:
+    """One model on one image as a call that can be repeated: a forward pass or a training step."""
+
+    def __init__(
+        self, net: nn.Module, image: Tensor, *, training: bool, compiled: bool, bfloat16: bool
+    ) -> None:
+        self.net, self.image, self.bfloat16 = net, image, bfloat16
+        net.train(training)
+        self.forward = torch.compile(net) if compiled else net
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4) if training else None
+        self.gradients = None  # of the maps, drawn in the first step; a head's, so not counted
+
+    def __call__(self) -> None:
+        with (
+            torch.set_grad_enabled(self.optimizer is not None),
+            torch.autocast(self.image.device.type, torch.bfloat16, enabled=self.bfloat16),
+        ):
+            outputs = self.forward(self.image)
+        if self.optimizer is not None:
+            # Not a sum of the maps: its gradient through a LayerNorm is zero but for rounding.
+            self.gradients = self.gradients or [torch.randn_like(output) for output in outputs]
+            torch.autograd.backward(outputs, self.gradients)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def held_bytes(self) -> int:
+        """Bytes that stay between calls."""
+        tensors = [self.image, *self.net.parameters(), *self.net.buffers()]
+        if self.optimizer is not None:
+            states = self.optimizer.state.values()
+            tensors += [x for state in states for x in state.values() if torch.is_tensor(x)]
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+def seconds(call: Callable[[], object], device: str) -> float:
+    """Seconds that one call takes, until the device is done with it."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def added_bytes(call: Callable[[], object], device: str) -> int:
+    """The most bytes that torch had allocated during a call, beyond those before it."""
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    # The CPU keeps no such counter, and a process's resident size depends on what malloc gives
+    # back; but the profiler records every allocation (positive) and release (negative).
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as run:
+        call()
+    events = [e for e in run.profiler.kineto_results.events() if e.name() == '[memory]']
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+def count_flops(net: nn.Module, image: Tensor) -> int:
+    """FLOPs of a forward pass: convolutions, matrix products, attention and the scan.
+
+    On torch's meta device, where nothing is computed.
+    """
+    net = copy.deepcopy(net).to('meta').eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(image.to('meta'))
+    return counter.get_total_flops()
