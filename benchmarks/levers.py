@@ -82,7 +82,8 @@ def without(lever: str, net: nn.Module, stack: ExitStack) -> None:
     elif lever == 'block without copies':
         for block in net.modules():
             if isinstance(block, TimmBlock):
-                swap(block, '__class__', TimmBlock)
+                stack.callback(setattr, block, '__class__', type(block))
+                block.__class__ = TimmBlock
     else:
         raise ValueError(lever)
 

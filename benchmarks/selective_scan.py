@@ -4,8 +4,9 @@
 
 Prints a table and writes it to ``benchmarks/results/`` as JSON. The shapes are those of MambaVision
 t and b: L tokens of a square window, D = half a stage's channels, N = 8 states, u, delta, B and C
-as slices of wider linears, as the mixer has them. In each round every backend runs once; times are
-medians over rounds. The reference is the plain loop, outside of the operator, kept to few rounds.
+as slices of wider linears, as the mixer has them. In each round every backend runs, for at least 5
+ms; times are medians over rounds. The reference is the plain loop, outside of the operator, and
+kept to few rounds.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,6 +36,7 @@ STATE = 8
 WINDOWS = ((7, 320, 512, 64), (14, 160, 256, 16), (32, 160, 256, 8), (64, 160, 256, 4))
 WINDOWS += ((112, 160, 256, 2),)
 REFERENCE_ROUNDS = 3
+ROUND_SECONDS = 5e-3
 
 
 def leaves(batch: int, length: int, dim: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -113,6 +116,11 @@ def bandwidth() -> float:
     return 2 * big.nbytes / statistics.median(times[2:])
 
 
+def repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
 def measure(shape: tuple, backends: list[str], backward: bool, args, device: str) -> list[dict]:
     dtype = getattr(torch, args.dtype)
     given = leaves(*shape, device, dtype)
@@ -120,12 +128,17 @@ def measure(shape: tuple, backends: list[str], backward: bool, args, device: str
     calls['reference'] = call_of('reference', given, backward)
     if not backward:
         calls['exp'] = call_of('exp', given, backward)
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, int(ROUND_SECONDS / seconds(call, device)))
     times = {name: [] for name in calls}
-    for index in range(args.rounds + 1):
+    for index in range(args.rounds):
         for name, call in calls.items():
-            if name != 'reference' or index <= REFERENCE_ROUNDS:
-                times[name].append(seconds(call, device))
-    ms = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}
+            if name != 'reference' or index < REFERENCE_ROUNDS:
+                several = partial(repeat, call, repeats[name])
+                times[name].append(seconds(several, device) / repeats[name])
+    ms = {name: 1e3 * statistics.median(values) for name, values in times.items()}
     inputs = sum(x.nbytes for x in given)
     rows = []
     for name in calls:

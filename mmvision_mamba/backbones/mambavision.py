@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
 from ..ops import Linear, attention, linear, selective_scan
@@ -42,9 +41,11 @@ def _convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """Convolution and batch norm; in inference they are one convolution."""
     if norm.training or torch.is_grad_enabled():
         return norm(conv(x))
-    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    folded = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
-    return F.conv2d(x, *folded, conv.stride, conv.padding)
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = torch.addcmul(shift, conv.bias, scale)
+    return F.conv2d(x, conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding)
 
 
 class PatchEmbed(nn.Module):

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from . import library
 
+_HAS_KERNEL = not isinstance(library.load(), str)
 # Shorter sequences leave too much of the kernel's panels of keys empty.
 _MIN_LENGTH = 128
 
@@ -28,14 +29,14 @@ def attention(qkv: Tensor) -> Tensor:
 
 def _use_kernel(qkv: Tensor) -> bool:
     return (
-        qkv.device.type == 'cpu'
+        _HAS_KERNEL
+        and qkv.device.type == 'cpu'
         and qkv.dtype == torch.float32
         and qkv.shape[1] >= _MIN_LENGTH
         and not (torch.is_grad_enabled() and qkv.requires_grad)
         # An exported program holds torch's own operator, which every runtime knows.
         and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()
-        and not isinstance(library.load(), str)
     )
 
 

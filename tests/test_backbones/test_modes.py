@@ -79,6 +79,7 @@ def test_features_match_the_published_network(reference, name, mode):
 @pytest.mark.parametrize('name', FIXTURES)
 def test_features_match_without_any_kernel_of_our_own(reference, name, monkeypatch):
     monkeypatch.setattr(library, 'load', lambda: 'not compiled')
+    monkeypatch.setattr(sys.modules['mmvision_mamba.ops.attention'], '_HAS_KERNEL', False)
     monkeypatch.setattr(sys.modules['mmvision_mamba.ops.linear'], '_HAS_ONEDNN', False)
     _fastest.cache_clear()
     try:

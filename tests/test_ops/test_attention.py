@@ -55,6 +55,23 @@ def test_the_operator_is_one_that_torch_can_transform():
     torch.library.opcheck(torch.ops.mmvision_mamba.attention, (torch.randn(1, 130, 3, 2, 8),))
 
 
+def test_it_compiles_and_exports_whole():
+    qkv = torch.randn(1, 150, 3, 2, 8)
+
+    class Attention(torch.nn.Module):
+        def forward(self, qkv):
+            return attention(qkv)
+
+    with torch.no_grad():
+        expected = attention(qkv)
+        compiled = torch.compile(Attention(), fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(qkv), expected)
+        program = torch.export.export(Attention(), (qkv,))
+    torch.testing.assert_close(program.module()(qkv), expected)
+    names = {str(node.target) for node in program.graph.nodes}
+    assert 'aten.scaled_dot_product_attention.default' in names
+
+
 def test_gradients_are_those_of_torch():
     qkv = torch.randn(2, 150, 3, 2, 8, requires_grad=True)
     y = attention(qkv)
