@@ -37,6 +37,7 @@ WINDOWS = ((7, 320, 512, 64), (14, 160, 256, 16), (32, 160, 256, 8), (64, 160, 2
 WINDOWS += ((112, 160, 256, 2),)
 REFERENCE_ROUNDS = 3
 ROUND_SECONDS = 5e-3
+WARM_UP = 3
 
 
 def leaves(batch: int, length: int, dim: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -130,7 +131,7 @@ def measure(shape: tuple, backends: list[str], backward: bool, args, device: str
         calls['exp'] = call_of('exp', given, backward)
     repeats = {}
     for name, call in calls.items():
-        call()
+        repeat(call, WARM_UP)
         repeats[name] = max(1, int(ROUND_SECONDS / seconds(call, device)))
     times = {name: [] for name in calls}
     for index in range(args.rounds):
@@ -183,6 +184,7 @@ def main() -> None:
         for dim in dims
         for batch in (1, many)
     ]
+    measure(shapes[0], backends, False, args, device)  # the first calls of a process are slow
     rows = []
     for backward in (False, True):
         for shape in track(shapes, f'{"backward" if backward else "forward"} passes'):

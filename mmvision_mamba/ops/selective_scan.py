@@ -110,20 +110,26 @@ def selective_scan(
     )
     dtype = u.dtype
     for x in (delta, B, C):
-        dtype = torch.promote_types(dtype, x.dtype)
+        if x.dtype != dtype:
+            dtype = torch.promote_types(dtype, x.dtype)
     computing = torch.float64 if dtype == torch.float64 else torch.float32
-    y = torch.ops.mmvision_mamba.selective_scan(
-        u.to(dtype),
-        delta.to(dtype),
-        A.to(computing),
-        B.to(dtype),
-        C.to(dtype),
-        None if D is None else D.to(computing),
-        None if delta_bias is None else delta_bias.to(computing),
+    y = torch.ops.mmvision_mamba.selective_scan.default(
+        _cast(u, dtype),
+        _cast(delta, dtype),
+        _cast(A, computing),
+        _cast(B, dtype),
+        _cast(C, dtype),
+        None if D is None else _cast(D, computing),
+        None if delta_bias is None else _cast(delta_bias, computing),
         delta_softplus,
         backend,
-    ).to(u.dtype)
+    )
+    y = _cast(y, u.dtype)
     return y if channels_last else y.transpose(1, 2)
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if x.dtype == dtype else x.to(dtype)  # at short lengths even idle calls show
 
 
 @torch.library.custom_op('mmvision_mamba::selective_scan', mutates_args=())
