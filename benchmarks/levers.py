@@ -79,7 +79,7 @@ def without(lever: str, net: nn.Module, stack: ExitStack) -> None:
                 stack.callback(part.register_forward_hook(to_nchw).remove)
     elif lever == 'conv1d without transposing':
         swap(F, 'conv2d', conv1d_of_channels_first)
-    elif lever == 'block without copies':
+    elif lever == 'a block of our own':
         for block in net.modules():
             if isinstance(block, TimmBlock):
                 stack.callback(setattr, block, '__class__', type(block))
@@ -101,7 +101,7 @@ LEVERS = {
     'mambaout_tiny': (
         "oneDNN's matrix product",
         'GELU within the product',
-        'block without copies',
+        'a block of our own',
     ),
 }
 

@@ -2,18 +2,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvision_mamba.ops import attention, cpu, library
+from mmvision_mamba.ops import attention, cpu
 
 needs_kernel = pytest.mark.skipif(
     cpu.unavailable() is not None, reason=f'no C++ kernels here: {cpu.unavailable()}'
 )
-INSTRUCTION_SETS = () if cpu.unavailable() else library.instruction_sets()
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request, monkeypatch) -> None:
-    upto = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(request.param) + 1]
-    monkeypatch.setattr(library, 'instruction_sets', lambda: upto)
+@pytest.fixture
+def any_length(monkeypatch) -> None:
+    """Let the kernel take sequences that are left to torch for speed."""
     monkeypatch.setitem(attention.__globals__, '_MIN_LENGTH', 0)
 
 
@@ -26,14 +24,14 @@ def expected(qkv):
 @needs_kernel
 @pytest.mark.parametrize('length', [1, 31, 48, 49, 193, 500])
 @pytest.mark.parametrize('dim', [1, 16, 20, 40, 49, 64, 100])
-def test_any_length_and_head_size(instruction_set, length, dim):
+def test_any_length_and_head_size(instruction_set, any_length, length, dim):
     torch.manual_seed(0)
     qkv = torch.randn(2, length, 3, 3, dim)
     assert (attention(qkv) - expected(qkv)).abs().max() < 1e-5
 
 
 @needs_kernel
-def test_large_scores_neither_overflow_nor_vanish(instruction_set):
+def test_large_scores_neither_overflow_nor_vanish(instruction_set, any_length):
     torch.manual_seed(0)
     qkv = torch.randn(1, 300, 3, 2, 16)
     qkv[:, :, :2] *= 40

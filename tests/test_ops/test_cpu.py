@@ -15,14 +15,6 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(
     cpu.unavailable() is not None, reason=f'no C++ scan here: {cpu.unavailable()}'
 )
-INSTRUCTION_SETS = () if cpu.unavailable() else library.instruction_sets()
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request, monkeypatch) -> str:
-    upto = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(request.param) + 1]
-    monkeypatch.setattr(library, 'instruction_sets', lambda: upto)
-    return request.param
 
 
 def arguments(batch=2, length=70, dim=37, state=8, groups=1, dtype=torch.float32):
