@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
+from .exporting import is_exporting
+
 _HAS_ONEDNN = (
     torch.backends.mkldnn.is_available()
     and torch.backends.cpu.get_cpu_capability() == 'AVX512'
@@ -54,9 +56,7 @@ def _use_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == weight.device.type == 'cpu'
         and x.numel() > 0
         and not torch.is_autocast_enabled('cpu')
-        # An exported program holds torch's own operator, which every runtime knows.
-        and not torch.compiler.is_exporting()
-        and not torch.jit.is_tracing()
+        and not is_exporting()
     )
 
 
