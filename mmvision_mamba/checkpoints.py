@@ -332,7 +332,7 @@ def _training_globals() -> list:
             (_numpy_scalar, f'{core}.multiarray.scalar'),
             (_numpy_array, f'{core}.multiarray._reconstruct'),
         ]
-    return [HistoryBuffer, np.ndarray, np.dtype, slice, *numbers, *stand_ins]
+    return [HistoryBuffer, np.ndarray, np.dtype, *numbers, *stand_ins]
 
 
 def _history_method(owner: type, name: str) -> Callable:

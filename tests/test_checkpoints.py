@@ -38,22 +38,32 @@ class Planted:
         return open, (str(self.path), 'w')
 
 
-def storage_that_claims(nbytes: int) -> bytes:
-    """A torch archive of a tensor whose pickle claims more bytes than its storage holds."""
-    held = io.BytesIO()
-    torch.save({'w': torch.zeros(1, dtype=torch.uint8)}, held)
-    changed = io.BytesIO()
-    with zipfile.ZipFile(held) as old, zipfile.ZipFile(changed, 'w') as new:
-        for entry in old.infolist():
-            content = old.read(entry)
-            if entry.filename.endswith('data.pkl'):
-                # numel in the storage's identity, one byte of BININT1, as a LONG1 of eight.
-                one = b'cpu' + content.split(b'cpu')[1][:2] + b'K\x01'
-                assert content.count(one) == 1
-                many = one[:-2] + b'\x8a\x08' + nbytes.to_bytes(8, 'little')
-                content = content.replace(one, many)
-            new.writestr(entry.filename, content)
-    return changed.getvalue()
+def zip_of(entries: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def storage_that_claims(nbytes: int, legacy: bool = False) -> bytes:
+    """A checkpoint of a tensor whose pickle claims more bytes than its storage holds."""
+    file = io.BytesIO()
+    weights = {'w': torch.zeros(1, dtype=torch.uint8)}
+    torch.save(weights, file, _use_new_zipfile_serialization=not legacy)
+    if legacy:
+        return claiming(file.getvalue(), nbytes)
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries['archive/data.pkl'] = claiming(entries['archive/data.pkl'], nbytes)
+    return zip_of(entries)
+
+
+def claiming(pickled: bytes, nbytes: int) -> bytes:
+    """Write another number of elements behind a storage's device: LONG1 in place of BININT1."""
+    head, tail = pickled.split(b'cpu', 1)
+    assert tail[2:4] == b'K\x01'
+    return head + b'cpu' + tail[:2] + b'\x8a\x08' + nbytes.to_bytes(8, 'little') + tail[4:]
 
 
 def torch_archive(pickled: bytes, compression=zipfile.ZIP_STORED) -> bytes:
@@ -92,6 +102,7 @@ HARMFUL = {
         'an archive but no checkpoint',
     ),
     'storage that claims 8 GB': (lambda: storage_that_claims(2**33), 'cannot be read'),
+    'storage that claims 8 GB, bare': (lambda: storage_that_claims(2**33, True), 'cannot be read'),
     'deep tuples as a key': (
         lambda: torch_archive(deep_tuples_as_a_key(10**6)),
         'nests objects more than 100 deep',
@@ -113,14 +124,6 @@ HARMFUL = {
     'text': (lambda: b'not a checkpoint', 'is not one, or is truncated'),
     'nothing': (lambda: b'', 'is not one, or is truncated'),
 }
-
-
-def zip_of(entries: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, 'w') as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize('name', HARMFUL)

@@ -1,6 +1,7 @@
 """Published weights: their names, their files, and whether all of one arrives in a model."""
 
 import hashlib
+import logging
 import os
 import re
 import subprocess
@@ -111,10 +112,14 @@ def _restore_default_scope():
 
 
 @pytest.fixture
-def log(capsys):
-    """Calling it gives what MMEngine's logger printed since."""
-    MMLogger.get_instance('weights')  # a new one, which writes where this test listens
-    yield lambda: capsys.readouterr().out
+def log():
+    """Calling it gives what MMEngine's logger was told since."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_instance('weights')
+    logger.addHandler(handler)
+    yield lambda: '\n'.join(messages)
     MMLogger._instance_dict.pop('weights')
 
 
@@ -385,6 +390,7 @@ def test_the_command_fetches_from_a_mirror_and_says_when_it_may_not(hub, tmp_pat
         HF_ENDPOINT=hub.address,
         HF_HOME=str(tmp_path / 'home'),
         TORCH_HOME=str(tmp_path / 'torch'),
+        TQDM_POSITION='-1',  # a progress bar although this is no terminal
     )
     offline = dict(environment, HF_HUB_OFFLINE='1')
 
