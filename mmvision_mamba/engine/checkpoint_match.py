@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from .errors import InputError
+from ..errors import InputError
 
 
 @HOOKS.register_module()
@@ -12,7 +12,7 @@ class CheckpointMatchHook(Hook):
     """Compare a checkpoint's names and shapes with the model's before they are loaded.
 
     Testing and resuming need every tensor of the model. Fine-tuning (``load_from`` in training)
-    may replace heads, but must find most of the backbone.
+    may replace heads, but needs every tensor of the backbone.
 
     Raises:
         InputError: Naming the file and the first tensors that are missing or of another shape.
@@ -37,11 +37,12 @@ class CheckpointMatchHook(Hook):
             if name in given and given[name].shape != value.shape
         ]
         absent = len(missing) + len(misshaped)
-        if absent and (not fine_tuning or absent > len(wanted) / 2):
+        if absent:
             raise InputError(
                 f'{runner._load_from or "the checkpoint"} is not of this model: of {len(wanted)} '
                 f'tensors, {len(missing)} are missing ({_first(missing)}) and {len(misshaped)} '
-                f'have another shape ({_first(misshaped)}); give the config it was trained with'
+                f'have another shape ({_first(misshaped)}); give the config it was trained with, '
+                'or, for ImageNet weights, model.backbone.init_cfg'
             )
 
 

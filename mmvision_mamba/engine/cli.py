@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
+from ..errors import InputError
 from .config import explain_build_error, load_config
-from .errors import InputError
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
@@ -32,6 +32,11 @@ def build_parser(description: str) -> argparse.ArgumentParser:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='what started the processes (default: none)',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle checkpoints whole, which runs whatever their authors put in them',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by torchrun')
     return parser
