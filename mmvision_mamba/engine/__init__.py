@@ -1,4 +1,4 @@
 from .checkpoint_match import CheckpointMatchHook
-from .errors import InputError
+from ..errors import InputError
 
 __all__ = ['CheckpointMatchHook', 'InputError']

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from .config import explain_build_error, load_config
-from .errors import InputError
+from ..errors import InputError
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:

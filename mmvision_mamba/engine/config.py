@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from .errors import InputError
+from ..errors import InputError
 
 # What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by
 # the command lines, or by what mmdet and mmseg build from a config.

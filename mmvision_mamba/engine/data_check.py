@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .errors import InputError
+from ..errors import InputError
 
 # An annotation file above this size is not empty, and reading it twice would cost more than the
 # check is worth.

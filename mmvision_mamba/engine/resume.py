@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 _POINTER = 'last_checkpoint'
 

@@ -1,0 +1,144 @@
+"""Published weights: what there is, where it lies, and a local file of it.
+
+``python -m mmvision_mamba.weights list`` prints the table, ``fetch NAME`` downloads, ``check FILE``
+says which model a file is of and what of it would load.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import timm
+
+from .checkpoints import read_checkpoint
+
+__all__ = ['PUBLISHED', 'Published', 'locate', 'read_checkpoint']
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    Attributes:
+        name: What a config or a command line calls it by. A model has the name of its config here.
+        kind: ``'backbone'``, trained on ImageNet, or ``'model'``, a whole detector or segmentor.
+        arch: The backbone's arch in this package.
+        repo: Repository on the Hugging Face hub.
+        filename: File in that repository.
+        licence: Of the weights, not of this code.
+        input_size: Side of the training pictures in pixels, or (short, long) side at most.
+        scores: As published by the authors; empty where none was.
+        params: Millions of parameters as published, of a backbone with its classifier.
+    """
+
+    name: str
+    kind: str
+    family: str
+    arch: str
+    repo: str
+    filename: str
+    licence: str
+    input_size: int | tuple[int, int]
+    scores: dict[str, float] = field(default_factory=dict)
+    params: float | None = None
+
+
+def _mambavision_backbones() -> list[Published]:
+    files = {
+        'mambavision_t.in1k': ('T-1K', 'mambavision_tiny_1k.pth.tar', 224),
+        'mambavision_t2.in1k': ('T2-1K', 'mambavision_tiny2_1k.pth.tar', 224),
+        'mambavision_s.in1k': ('S-1K', 'mambavision_small_1k.pth.tar', 224),
+        'mambavision_b.in1k': ('B-1K', 'mambavision_base_1k.pth.tar', 224),
+        'mambavision_l.in1k': ('L-1K', 'mambavision_large_1k.pth.tar', 224),
+        'mambavision_l2.in1k': ('L2-1K', 'mambavision_large2_1k.pth.tar', 224),
+        'mambavision_b.in21k': ('B-21K', 'mambavision_base_21k.pth.tar', 224),
+        'mambavision_l.in21k': ('L-21K', 'mambavision_large_21k.pth.tar', 224),
+        'mambavision_l2_512.in21k': ('L2-512-21K', 'mambavision_L2_21k_240m_512.pth.tar', 512),
+        'mambavision_l3_256.in21k': ('L3-256-21K', 'mambavision_L3_21k_740m_256.pth.tar', 256),
+        'mambavision_l3_512.in21k': ('L3-512-21K', 'mambavision_L3_21k_740m_512.pth.tar', 512),
+    }
+    return [
+        Published(
+            name=name,
+            kind='backbone',
+            family='MambaVision',
+            arch=name.removeprefix('mambavision_').split('.')[0].split('_')[0],
+            repo=f'nvidia/MambaVision-{repo}',
+            filename=filename,
+            licence='CC-BY-NC-SA-4.0',
+            input_size=size,
+        )
+        for name, (repo, filename, size) in files.items()
+    ]
+
+
+def _mambavision_models() -> list[Published]:
+    sizes = {'t': 'tiny', 's': 'small', 'b': 'base'}
+    coco = {'t': (51.1, 44.3, 86), 's': (52.3, 45.2, 108), 'b': (52.8, 45.7, 145)}
+    ade = {'t': (46.0, 55), 's': (48.2, 84), 'b': (49.1, 126), 'l3': (53.2, 780)}
+    models = [
+        (
+            f'cascade_mask_rcnn_mambavision_{arch}_coco',
+            arch,
+            f'cascade_mask_rcnn_mamba_vision_{sizes[arch]}_3x_coco',
+            (800, 1333),
+            {'box AP': box, 'mask AP': mask},
+            params,
+        )
+        for arch, (box, mask, params) in coco.items()
+    ]
+    for arch, (miou, params) in ade.items():
+        side = 640 if arch == 'l3' else 512
+        size = 'l3_21k' if arch == 'l3' else sizes[arch]
+        repo = f'mamba_vision_160k_ade20k-{side}x{side}_{size}'
+        name = f'upernet_mambavision_{arch}_ade20k'
+        models.append((name, arch, repo, side, {'mIoU': miou}, params))
+    return [
+        Published(
+            name=name,
+            kind='model',
+            family='MambaVision',
+            arch=arch,
+            repo=f'nvidia/{repo}',
+            filename=f'{repo}.pth',
+            licence='CC-BY-NC-SA-4.0',
+            input_size=size,
+            scores=scores,
+            params=params,
+        )
+        for name, arch, repo, size, scores, params in models
+    ]
+
+
+def _mambaout_backbones() -> list[Published]:
+    """Those that the installed timm knows, under its names."""
+    params = {'femto': 7.30, 'kobe': 9.14, 'tiny': 26.55, 'small': 48.49, 'base': 84.81}
+    cfgs = [timm.get_pretrained_cfg(name) for name in timm.list_pretrained('mambaout_*')]
+    return [
+        Published(
+            name=f'{cfg.architecture}.{cfg.tag}',
+            kind='backbone',
+            family='MambaOut',
+            arch=cfg.architecture.removeprefix('mambaout_'),
+            repo=cfg.hf_hub_id,
+            filename='model.safetensors',
+            licence=cfg.license,
+            input_size=cfg.input_size[-1],
+            params=params.get(cfg.architecture.removeprefix('mambaout_')),
+        )
+        for cfg in cfgs
+    ]
+
+
+PUBLISHED: dict[str, Published] = {
+    entry.name: entry
+    for entry in (*_mambavision_backbones(), *_mambavision_models(), *_mambaout_backbones())
+}
+
+
+def locate(name: str) -> Path:
+    """A local file of ``name``: a name of :data:`PUBLISHED`, a path, a URL or a hub repo id.
+
+    Raises:
+        InputError: There is no such thing, or it cannot be downloaded.
+    """
+    raise NotImplementedError
