@@ -7,13 +7,18 @@ from mmengine.runner import Runner
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
-from mmvision_mamba.errors import InputError
+from mmvision_mamba.engine.publishing import SUFFIX
 from mmvision_mamba.engine.resume import check_checkpoint
+from mmvision_mamba.errors import InputError
 
 
 def parse_args():
     parser = build_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; not needed where CONFIG is a file of publish_model.py',
+    )
     parser.add_argument(
         '--out',
         metavar='PATH',
@@ -22,11 +27,16 @@ def parse_args():
     )
     parser.add_argument('--tta', action='store_true', help='test at several scales and flipped')
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures with drawn predictions')
-    return parser.parse_args()
+    # Intermixed, because CHECKPOINT may stand behind options.
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
     args = parse_args()
+    if args.checkpoint is None:
+        if not args.config.endswith(SUFFIX):
+            raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')
+        args.checkpoint = args.config
     cfg = read_config(args)
     check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint

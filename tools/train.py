@@ -6,8 +6,8 @@ from mmengine.runner import Runner
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
-from mmvision_mamba.errors import InputError
 from mmvision_mamba.engine.resume import check_checkpoint, checkpoint_to_resume
+from mmvision_mamba.errors import InputError
 
 
 def parse_args():

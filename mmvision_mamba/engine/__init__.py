@@ -1,4 +1,4 @@
-from .checkpoint_match import CheckpointMatchHook
 from ..errors import InputError
+from .checkpoint_match import CheckpointMatchHook
 
 __all__ = ['CheckpointMatchHook', 'InputError']

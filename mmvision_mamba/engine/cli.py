@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
-from .config import explain_build_error, load_config
 from ..errors import InputError
+from .config import explain_build_error, load_config
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:

@@ -5,8 +5,8 @@ is a JSON object: ``format`` (its version), ``config``, ``classes``, ``metrics``
 It is one because safetensors writes several in an order that changes from run to run, and the
 name of the file ends in the hash of its bytes.
 
-Nothing in the file is executed: the config is data, and may name only what the packages below
-have registered. A tuple, which JSON lacks, is ``{"__tuple__": [...]}``.
+Reading it runs nothing of it: the config is data, and what it names must be registered in the
+packages below. A tuple, which JSON lacks, is ``{"__tuple__": [...]}``.
 """
 
 import json
@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import InputError
 from .checkpoint_match import refuse_other_model
-from .errors import InputError
 from .flops import build_on_meta
 
 KEY = 'mmvision_mamba'
@@ -38,6 +38,8 @@ _TUPLE = '__tuple__'
 _DATA_VARIABLE = 'MMVISION_DATA'
 _DATA_FOLDER = f'${_DATA_VARIABLE}'
 _PACKAGES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'mmvision_mamba')
+# Registered, but they evaluate strings of their config as Python.
+_EVALUATING = ('CameraMotionCompensation', 'RFSearchHook')
 # Paths of the machine that trained the model.
 _LOCAL_KEYS = ('work_dir', 'load_from', 'resume')
 
@@ -137,18 +139,22 @@ def read_published(path: str | Path) -> PublishedModel:
             f'{path} holds weights without a config: give the config too, or a file of '
             'tools/publish_model.py'
         )
-    header = json.loads(text)
-    if header['format'] != FORMAT:
-        raise InputError(
-            f'{path} is of format {header["format"]} and this version reads {FORMAT}: '
-            'install the newest mmvision_mamba'
+    try:
+        header = json.loads(text)
+        if header['format'] != FORMAT:
+            raise InputError(
+                f'{path} is of format {header["format"]} and this version reads {FORMAT}: '
+                'install the newest mmvision_mamba'
+            )
+        config = _decode(header['config'])
+        _refuse_code(config, str(path))
+        published = PublishedModel(
+            Config(config), tuple(header['classes']), header['metrics'], header['versions']
         )
-    config = _decode(header['config'])
-    _refuse_code(config, str(path))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f'the header of {path} is damaged: {error!r}') from error
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-    return PublishedModel(
-        Config(config), tuple(header['classes']), header['metrics'], header['versions']
-    )
+    return published
 
 
 def metrics_of_best(checkpoint: Mapping, name: str) -> dict[str, float]:
@@ -234,30 +240,35 @@ def _decode(value: object) -> object:
 
 
 def _refuse_code(config: dict, where: str) -> None:
-    """Refuse a config by which building a model could import or call anything at all.
+    """Refuse a config by which building from it could import, call or evaluate anything at all.
 
-    MMEngine takes a ``type`` that no registry knows for the name of an object to import.
+    MMEngine imports the scopes that a config names, and a ``type`` that no registry knows; mmcv
+    evaluates the ``type`` of an NMS.
     """
-    for module in config.get('custom_imports', {}).get('imports', []):
-        if module.split('.')[0] not in _PACKAGES:
+    scopes = {config.get('default_scope', 'mmengine'), *_values(config, '_scope_')}
+    modules = config.get('custom_imports', {}).get('imports', [])
+    for name in (*scopes, *modules):
+        if name.split('.')[0] not in _PACKAGES:
             raise InputError(
-                f'{where} imports {module!r}; a published config imports modules of '
+                f'{where} imports {name!r}; a published config may import of '
                 f'{", ".join(_PACKAGES)} alone (with others, give the config too)'
             )
-    for name in _types(config):
-        scope, dot, name_in_scope = name.rpartition('.')
-        if (dot and scope not in _PACKAGES) or (not dot and find_spec(name_in_scope)):
+    for name in _values(config, 'type'):
+        scope, _, last = name.rpartition('.')
+        known = scope in _PACKAGES or (not scope and find_spec(last) is None)
+        if not last.isidentifier() or not known or last in _EVALUATING:
             raise InputError(
-                f'{where} names the type {name!r}; a published config names registered types '
-                f'alone, such as MaskRCNN or mmdet.MaskRCNN (with others, give the config too)'
+                f'{where} names the type {name!r}; a published config may name registered types '
+                'alone, such as MaskRCNN or mmdet.MaskRCNN (with others, give the config too)'
             )
 
 
-def _types(node: object) -> Iterator[str]:
+def _values(node: object, key: str) -> Iterator[str]:
+    """The strings under ``key`` anywhere in a config."""
     if isinstance(node, dict):
-        if isinstance(node.get('type'), str):
-            yield node['type']
+        if isinstance(node.get(key), str):
+            yield node[key]
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for child in node:
-            yield from _types(child)
+            yield from _values(child, key)
