@@ -4,12 +4,13 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
+from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
 from mmvision_mamba.engine.publishing import SUFFIX
-from mmvision_mamba.engine.resume import check_checkpoint
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.weights import locate
 
 
 def parse_args():
@@ -17,7 +18,8 @@ def parse_args():
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file; not needed where CONFIG is a file of publish_model.py',
+        help='checkpoint file, URL, hub repo id or name of published weights; not needed where '
+        'CONFIG is a file of publish_model.py',
     )
     parser.add_argument(
         '--out',
@@ -38,8 +40,8 @@ def main() -> None:
             raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')
         args.checkpoint = args.config
     cfg = read_config(args)
-    check_checkpoint(args.checkpoint)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = str(locate(args.checkpoint))
+    check_whole(cfg.load_from)
     check_data(cfg, ('test',))
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
@@ -61,7 +63,8 @@ def main() -> None:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    Runner.from_cfg(cfg).test()
+    with trust_checkpoints(args.trust_checkpoint):
+        Runner.from_cfg(cfg).test()
 
 
 if __name__ == '__main__':

@@ -3,11 +3,13 @@
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
-from mmvision_mamba.engine.resume import check_checkpoint, checkpoint_to_resume
+from mmvision_mamba.engine.resume import checkpoint_to_resume
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.weights import locate
 
 
 def parse_args():
@@ -50,13 +52,15 @@ def main() -> None:
             cfg.load_from = checkpoint_to_resume(cfg.work_dir)
             cfg.resume = cfg.load_from is not None
     if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+        cfg.load_from = str(locate(cfg.load_from))
+        check_whole(cfg.load_from)
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
     runner = Runner.from_cfg(cfg)
     if args.resume == 'auto' and not cfg.resume:
         print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
-    runner.train()
+    with trust_checkpoints(args.trust_checkpoint):
+        runner.train()
 
 
 if __name__ == '__main__':

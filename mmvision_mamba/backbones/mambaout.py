@@ -102,11 +102,16 @@ class MambaOut(PyramidBackbone):
             stage.grad_checkpointing = with_cp
             for block in stage.blocks:
                 block.__class__ = GatedConvBlock
-        self.register_load_state_dict_pre_hook(_rename_authors_keys)
         self.freeze()
 
     def stages_to_freeze(self) -> list[nn.Module]:
         return [self.stem, *self.stages]
+
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' names turned into timm's."""
+        if 'downsample_layers.0.conv1.weight' not in weights:
+            return weights
+        return timm_mambaout.checkpoint_filter_fn(weights, self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
@@ -116,13 +121,3 @@ class MambaOut(PyramidBackbone):
             if i in self.out_indices:
                 outputs.append(self.output(i, x))
         return tuple(outputs)
-
-
-def _rename_authors_keys(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """Turn the authors' key names into timm's, in place."""
-    if f'{prefix}downsample_layers.0.conv1.weight' not in state_dict:
-        return
-    own = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
-    own = {key.removeprefix(prefix): value for key, value in own.items()}
-    renamed = timm_mambaout.checkpoint_filter_fn(own, module)
-    state_dict.update({prefix + key: value for key, value in renamed.items()})

@@ -1,10 +1,15 @@
 """What a backbone of four stages owes a dense-prediction model, whatever its blocks are."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..checkpoints import Comparison, compare, strip_prefixes
+from ..errors import InputError
 
 
 def resolve_arch(family: str, arch: str | Mapping, table: Mapping[str, Mapping]) -> dict:
@@ -41,6 +46,9 @@ class PyramidBackbone(BaseModule):
 
     A subclass lists its stem and stages, in order, in :meth:`stages_to_freeze`, and calls
     :meth:`output` on what each stage gives.
+
+    Weights given to a backbone by itself, as MMEngine does for ``init_cfg``, load completely or
+    raise: see :meth:`compare`. Inside a model that is the model's concern.
 
     Args:
         channels: Channels of the four stages.
@@ -84,10 +92,31 @@ class PyramidBackbone(BaseModule):
         self.norm_eval = norm_eval
         for i in indices:
             self.add_module(f'outnorm{i}', nn.LayerNorm(channels[i], eps=norm_eps))
+        self.register_load_state_dict_pre_hook(_prepare_loading)
 
     def stages_to_freeze(self) -> Iterable[nn.Module]:
         """The stem, then each stage."""
         raise NotImplementedError
+
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights under other published names, under the names used here."""
+        return weights
+
+    def compare(self, weights: Mapping[str, Tensor], title: str | None = None) -> Comparison:
+        """Compare names and shapes of given weights with this backbone's."""
+        weights = self.rename(dict(weights))
+        return compare(title or type(self).__name__, self.state_dict(), weights, self._does_without)
+
+    def _does_without(self, name: str) -> bool:
+        """Whether a name is of the classifier, or of a stage or norm that is not built."""
+        last = self.num_stages - 1
+        stage = re.match(r'(?:levels|stages|outnorm)\.?(\d)', name)
+        return (
+            name.startswith(('head.', 'norm.'))
+            or (stage is not None and int(stage[1]) > last)
+            or name.startswith(f'levels.{last}.downsample.')
+            or name.startswith('outnorm')
+        )
 
     def output(self, index: int, x: Tensor) -> Tensor:
         """Norm a stage's channels-last ``(B, H, W, C)`` and return it as ``(B, C, H, W)``."""
@@ -111,3 +140,24 @@ class PyramidBackbone(BaseModule):
                     if isinstance(module, _BatchNorm):
                         module.eval()
         return self
+
+
+def _prepare_loading(
+    backbone: PyramidBackbone, weights: dict, prefix: str, _, strict: bool, *__
+) -> None:
+    """Rename what is about to load, in place; by itself, also see that it is complete."""
+    own = {name: weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+    own = {name.removeprefix(prefix): value for name, value in own.items()}
+    if not prefix:
+        own = strip_prefixes(own)
+    own = backbone.rename(own)
+    # MMEngine is strict here even where it only warns afterwards.
+    if not prefix and strict:
+        comparison = backbone.compare(own)
+        if not comparison.fits:
+            source = f' ({backbone.init_cfg})' if backbone.init_cfg else ''
+            raise InputError(f'these weights are not of this backbone{source}\n{comparison}')
+        print_log(str(comparison), 'current')
+        # What is absent as expected keeps its value; said above, it is not warned of again.
+        own = backbone.state_dict() | {name: own[name] for name in comparison.loaded}
+    weights.update({prefix + name: value for name, value in own.items()})

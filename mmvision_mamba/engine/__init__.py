@@ -1,4 +1,5 @@
 from ..errors import InputError
+from . import checkpoint_loader  # noqa: F401  (registration)
 from .checkpoint_match import CheckpointMatchHook
 
 __all__ = ['CheckpointMatchHook', 'InputError']

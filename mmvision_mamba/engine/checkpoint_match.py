@@ -14,7 +14,7 @@ class CheckpointMatchHook(Hook):
     """Compare a checkpoint's names and shapes with the model's before they are loaded.
 
     Testing and resuming need every tensor of the model. Fine-tuning (``load_from`` in training)
-    may replace heads, but must find most of the backbone.
+    may replace heads, but needs every tensor of the backbone.
 
     Raises:
         InputError: Naming the file and the first tensors that are missing or of another shape.
@@ -32,17 +32,16 @@ class CheckpointMatchHook(Hook):
         fine_tuning = training and not runner._resume
         if fine_tuning:
             wanted = {k: v for k, v in wanted.items() if k.startswith('backbone.')} or wanted
-        allowed = len(wanted) / 2 if fine_tuning else 0
-        refuse_other_model(runner._load_from or 'the checkpoint', given, wanted, allowed)
+        refuse_other_model(runner._load_from or 'the checkpoint', given, wanted)
 
 
-def refuse_other_model(source: str, given: Mapping, wanted: Mapping, allowed: float = 0) -> None:
-    """Raise InputError if more than ``allowed`` tensors of a model are not in a state dict.
+def refuse_other_model(source: str, given: Mapping, wanted: Mapping) -> None:
+    """Raise InputError unless a state dict has every tensor of a model, in its shape.
 
     Args:
         source: What the state dict is called in the message.
         given: The state dict.
-        wanted: The model's own.
+        wanted: The model's own, or the part that is needed.
     """
     missing = [name for name in wanted if name not in given]
     misshaped = [
@@ -50,11 +49,12 @@ def refuse_other_model(source: str, given: Mapping, wanted: Mapping, allowed: fl
         for name, value in wanted.items()
         if name in given and given[name].shape != value.shape
     ]
-    if len(missing) + len(misshaped) > allowed:
+    if missing or misshaped:
         raise InputError(
             f'{source} is not of this model: of {len(wanted)} tensors, {len(missing)} are missing '
             f'({_first(missing)}) and {len(misshaped)} have another shape ({_first(misshaped)}); '
-            'give the config it was trained with'
+            'give the config it was trained with, or, for ImageNet weights, '
+            'model.backbone.init_cfg'
         )
 
 

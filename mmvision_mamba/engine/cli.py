@@ -33,6 +33,11 @@ def build_parser(description: str) -> argparse.ArgumentParser:
         default='none',
         help='what started the processes (default: none)',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle checkpoints whole, which runs whatever their authors put in them',
+    )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by torchrun')
     return parser
 

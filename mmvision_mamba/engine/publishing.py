@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..checkpoints import find_state_dict
 from ..errors import InputError
 from .checkpoint_match import refuse_other_model
 from .flops import build_on_meta
@@ -176,7 +177,7 @@ def metrics_of_best(checkpoint: Mapping, name: str) -> dict[str, float]:
 
 def _weights(cfg: Config, checkpoint: Mapping) -> dict[str, Tensor]:
     wanted = build_on_meta(cfg).state_dict()
-    given = checkpoint.get('state_dict', checkpoint)
+    given = find_state_dict(checkpoint) or {}
     given = {name.removeprefix('module.'): value for name, value in given.items()}
     refuse_other_model('the checkpoint', given, wanted)
     # Cloned, because safetensors refuses tensors that share memory.

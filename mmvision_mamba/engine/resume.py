@@ -1,4 +1,4 @@
-"""Which checkpoint an interrupted run goes on from, and whether a file can be one."""
+"""Which checkpoint an interrupted run goes on from."""
 
 import re
 import zipfile
@@ -39,19 +39,6 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
     return None
 
 
-def check_checkpoint(path: str) -> None:
-    """Raise InputError unless ``path`` is a URL or a file that torch can have written whole."""
-    if '://' in path:
-        return
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f'checkpoint {path} does not exist')
-    if not _is_whole(file) and not _is_legacy(file):
-        raise InputError(
-            f'checkpoint {path} is not one, or is truncated: expected a file that torch.save wrote'
-        )
-
-
 def _progress(path: Path) -> int:
     """Epochs or iterations in a name such as epoch_3.pth or iter_4000.pth, else -1."""
     match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
@@ -61,9 +48,3 @@ def _progress(path: Path) -> int:
 def _is_whole(path: Path) -> bool:
     """Whether a file is a complete torch archive: its directory, at the end, can be read."""
     return path.is_file() and zipfile.is_zipfile(path)
-
-
-def _is_legacy(path: Path) -> bool:
-    """Whether a file begins as torch wrote checkpoints before 1.6: a bare pickle, protocol 2."""
-    with open(path, 'rb') as file:
-        return file.read(2) == b'\x80\x02'

@@ -1,0 +1,83 @@
+"""A checkpoint from a stranger does nothing, by whatever way it comes in."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from mmvision_mamba.errors import InputError
+
+pytestmark = pytest.mark.slow
+CONFIGS = Path(__file__).parents[2] / 'configs'
+DETECTOR = CONFIGS / 'mask_rcnn_mambavision_demo_shapes.py'
+SEGMENTOR = CONFIGS / 'upernet_mambaout_demo_shapes.py'
+INIT_CFG = 'model.backbone.init_cfg'
+
+
+class Planted:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+@pytest.fixture(autouse=True)
+def _restore_default_scope():
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def trap(tmp_path) -> Path:
+    """A file that unpickling ``planted.pth`` beside it would create."""
+    trap = tmp_path / 'trap'
+    checkpoint = dict(state_dict={'w': torch.zeros(1)}, meta=dict(epoch=0, x=Planted(trap)))
+    torch.save(checkpoint, tmp_path / 'planted.pth')
+    return trap
+
+
+@pytest.mark.parametrize(
+    ('tool', 'options'),
+    [
+        ('train.py', ['--cfg-options', 'load_from=planted.pth']),
+        (
+            'train.py',
+            ['--cfg-options', f'{INIT_CFG}.type=Pretrained', f'{INIT_CFG}.checkpoint=planted.pth'],
+        ),
+        ('train.py', ['--resume', 'planted.pth']),
+        ('test.py', ['planted.pth']),
+    ],
+    ids=['load_from', 'init_cfg', 'resume', 'test'],
+)
+def test_tools_do_not_run_a_checkpoint(tool, options, trap, shapes_data, run_tool):
+    done = run_tool(tool, SEGMENTOR, *options, data=shapes_data, check=False)
+    assert done.returncode == 2
+    assert 'planted.pth holds io.open, which is not weights' in done.stderr
+    assert '--trust-checkpoint' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not trap.exists()
+
+
+def test_a_tool_that_is_told_to_trust_a_checkpoint_does(trap, shapes_data, run_tool):
+    run_tool(
+        'test.py', SEGMENTOR, 'planted.pth', '--trust-checkpoint', data=shapes_data, check=False
+    )
+    assert trap.exists()
+
+
+def test_inferencers_do_not_run_a_checkpoint(trap):
+    from mmdet.apis import DetInferencer, init_detector
+    from mmseg.apis import MMSegInferencer, init_model
+
+    planted = str(trap.with_name('planted.pth'))
+    for predict in (
+        lambda: DetInferencer(str(DETECTOR), planted, device='cpu'),
+        lambda: init_detector(str(DETECTOR), planted, device='cpu'),
+        lambda: MMSegInferencer(str(SEGMENTOR), planted, device='cpu'),
+        lambda: init_model(str(SEGMENTOR), planted, device='cpu'),
+    ):
+        with pytest.raises(InputError, match=r'io\.open, which is not weights'):
+            predict()
+    assert not trap.exists()
