@@ -98,7 +98,6 @@ def publish(
         InputError: The checkpoint is not of the config's model or names no classes, the config
             holds what a file cannot, or the file exists.
     """
-    tensors = _weights(cfg, checkpoint)
     header = dict(
         format=FORMAT,
         config=_portable_config(cfg),
@@ -106,6 +105,7 @@ def publish(
         metrics=dict(metrics),
         versions=_versions(cfg),
     )
+    tensors = _weights(cfg, checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f'.{name}-{os.getpid()}.part'
     try:
