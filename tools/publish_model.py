@@ -37,6 +37,11 @@ def parse_args():
         metavar='KEY=VALUE',
         help='override the config, as in training',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint whole, which runs whatever its author put in it',
+    )
     return parser.parse_args()
 
 
@@ -44,7 +49,7 @@ def main() -> None:
     args = parse_args()
     with portable_data_folder():
         cfg = load_config(args.config, args.cfg_options)
-    checkpoint = read_checkpoint(args.checkpoint)
+    checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     metrics = {**metrics_of_best(checkpoint, Path(args.checkpoint).name), **args.metrics}
     print(publish(cfg, checkpoint, metrics, Path(args.out_dir), Path(args.config).stem))
 
