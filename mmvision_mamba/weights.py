@@ -57,6 +57,7 @@ class Published:
         input_size: Side of the training pictures in pixels, or (short, long) side at most.
         scores: As published by the authors; empty where none was.
         params: Millions of parameters as published, of a backbone with its classifier.
+        flops: Billions of FLOPs as published, a multiply-add counted as one.
     """
 
     name: str
@@ -69,6 +70,36 @@ class Published:
     input_size: int | tuple[int, int]
     scores: dict[str, float] = field(default_factory=dict)
     params: float | None = None
+    flops: float | None = None
+
+
+# Of ImageNet backbones, as their authors publish them: top-1 accuracy, millions of parameters,
+# billions of FLOPs.
+_BACKBONE_FIGURES = {
+    'mambavision_t.in1k': (82.3, 31.8, 4.4),
+    'mambavision_t2.in1k': (82.7, 35.1, 5.1),
+    'mambavision_s.in1k': (83.3, 50.1, 7.5),
+    'mambavision_b.in1k': (84.2, 97.7, 15.0),
+    'mambavision_l.in1k': (85.0, 227.9, 34.9),
+    'mambavision_l2.in1k': (85.3, 241.5, 37.5),
+    'mambavision_b.in21k': (84.9, 97.7, 15.0),
+    'mambavision_l.in21k': (86.1, 227.9, 34.9),
+    'mambavision_l2_512.in21k': (87.3, 241.5, 196.3),
+    'mambavision_l3_256.in21k': (87.3, 739.6, 122.3),
+    'mambavision_l3_512.in21k': (88.1, 739.6, 489.1),
+    'mambaout_femto.in1k': (78.9, 7.3, 1.2),
+    'mambaout_kobe.in1k': (80.0, 9.1, 1.5),
+    'mambaout_tiny.in1k': (82.7, 26.5, 4.5),
+    'mambaout_small.in1k': (84.1, 48.5, 9.0),
+    'mambaout_base.in1k': (84.2, 84.8, 15.8),
+}
+
+
+def _backbone_figures(name: str) -> dict:
+    if name not in _BACKBONE_FIGURES:
+        return {}
+    top1, params, flops = _BACKBONE_FIGURES[name]
+    return dict(scores={'top-1': top1}, params=params, flops=flops)
 
     @property
     def local_name(self) -> str:
@@ -100,6 +131,7 @@ def _mambavision_backbones() -> list[Published]:
             filename=filename,
             licence='CC-BY-NC-SA-4.0',
             input_size=size,
+            **_backbone_figures(name),
         )
         for name, (repo, filename, size) in files.items()
     ]
@@ -109,6 +141,15 @@ def _mambavision_models() -> list[Published]:
     sizes = {'t': 'tiny', 's': 'small', 'b': 'base'}
     coco = {'t': (51.1, 44.3, 86), 's': (52.3, 45.2, 108), 'b': (52.8, 45.7, 145)}
     ade = {'t': (46.0, 55), 's': (48.2, 84), 'b': (49.1, 126), 'l3': (53.2, 780)}
+    flops = {
+        'cascade_mask_rcnn_mambavision_t_coco': 740,
+        'cascade_mask_rcnn_mambavision_s_coco': 828,
+        'cascade_mask_rcnn_mambavision_b_coco': 964,
+        'upernet_mambavision_t_ade20k': 945,
+        'upernet_mambavision_s_ade20k': 1135,
+        'upernet_mambavision_b_ade20k': 1342,
+        'upernet_mambavision_l3_ade20k': 3670,
+    }
     models = [
         (
             f'cascade_mask_rcnn_mambavision_{arch}_coco',
@@ -138,6 +179,7 @@ def _mambavision_models() -> list[Published]:
             input_size=size,
             scores=scores,
             params=params,
+            flops=flops[name],
         )
         for name, arch, repo, size, scores, params in models
     ]
@@ -145,7 +187,6 @@ def _mambavision_models() -> list[Published]:
 
 def _mambaout_backbones() -> list[Published]:
     """Those that the installed timm knows, under its names."""
-    params = {'femto': 7.30, 'kobe': 9.14, 'tiny': 26.55, 'small': 48.49, 'base': 84.81}
     cfgs = [timm.get_pretrained_cfg(name) for name in timm.list_pretrained('mambaout_*')]
     return [
         Published(
@@ -157,7 +198,7 @@ def _mambaout_backbones() -> list[Published]:
             filename=_TIMM_FILE,
             licence=cfg.license,
             input_size=cfg.input_size[-1],
-            params=params.get(cfg.architecture.removeprefix('mambaout_')),
+            **_backbone_figures(f'{cfg.architecture}.{cfg.tag}'),
         )
         for cfg in cfgs
     ]

@@ -8,6 +8,7 @@ from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
+from mmvision_mamba.engine.publishing import SUFFIX
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -15,7 +16,10 @@ from mmvision_mamba.weights import locate
 def parse_args():
     parser = build_parser(__doc__)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, URL, hub repo id or name of published weights'
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file, URL, hub repo id or name of published weights; not needed where '
+        'CONFIG is a file of publish_model.py',
     )
     parser.add_argument(
         '--out',
@@ -25,11 +29,16 @@ def parse_args():
     )
     parser.add_argument('--tta', action='store_true', help='test at several scales and flipped')
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures with drawn predictions')
-    return parser.parse_args()
+    # Intermixed, because CHECKPOINT may stand behind options.
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
     args = parse_args()
+    if args.checkpoint is None:
+        if not args.config.endswith(SUFFIX):
+            raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')
+        args.checkpoint = args.config
     cfg = read_config(args)
     cfg.load_from = str(locate(args.checkpoint))
     check_whole(cfg.load_from)

@@ -1,5 +1,7 @@
 """Refuse a checkpoint of another model, which MMEngine would load in part and only warn of."""
 
+from collections.abc import Mapping
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -30,20 +32,30 @@ class CheckpointMatchHook(Hook):
         fine_tuning = training and not runner._resume
         if fine_tuning:
             wanted = {k: v for k, v in wanted.items() if k.startswith('backbone.')} or wanted
-        missing = [name for name in wanted if name not in given]
-        misshaped = [
-            f'{name} {tuple(given[name].shape)}, expected {tuple(value.shape)}'
-            for name, value in wanted.items()
-            if name in given and given[name].shape != value.shape
-        ]
-        absent = len(missing) + len(misshaped)
-        if absent:
-            raise InputError(
-                f'{runner._load_from or "the checkpoint"} is not of this model: of {len(wanted)} '
-                f'tensors, {len(missing)} are missing ({_first(missing)}) and {len(misshaped)} '
-                f'have another shape ({_first(misshaped)}); give the config it was trained with, '
-                'or, for ImageNet weights, model.backbone.init_cfg'
-            )
+        refuse_other_model(runner._load_from or 'the checkpoint', given, wanted)
+
+
+def refuse_other_model(source: str, given: Mapping, wanted: Mapping) -> None:
+    """Raise InputError unless a state dict has every tensor of a model, in its shape.
+
+    Args:
+        source: What the state dict is called in the message.
+        given: The state dict.
+        wanted: The model's own, or the part that is needed.
+    """
+    missing = [name for name in wanted if name not in given]
+    misshaped = [
+        f'{name} {tuple(given[name].shape)}, expected {tuple(value.shape)}'
+        for name, value in wanted.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if missing or misshaped:
+        raise InputError(
+            f'{source} is not of this model: of {len(wanted)} tensors, {len(missing)} are missing '
+            f'({_first(missing)}) and {len(misshaped)} have another shape ({_first(misshaped)}); '
+            'give the config it was trained with, or, for ImageNet weights, '
+            'model.backbone.init_cfg'
+        )
 
 
 def _first(names: list[str], count: int = 3) -> str:

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..errors import InputError
+from .publishing import SUFFIX, read_published
 
 # What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by
 # the command lines, or by what mmdet and mmseg build from a config.
@@ -30,17 +31,14 @@ _RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cf
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge ``options`` (dotted keys, as ``--cfg-options`` gives) into it.
 
+    Args:
+        path: A config file, or a published model, which holds its config.
+        options: None for none.
+
     Raises:
         InputError: No such file, a file that does not parse, or a key that looks mistyped.
     """
-    if '::' not in path and not Path(path).is_file():
-        raise InputError(f'config {path} does not exist{_similar_config(path)}')
-    try:
-        cfg = Config.fromfile(path)
-    except (SyntaxError, KeyError, TypeError, NameError, AttributeError, OSError) as error:
-        raise InputError(
-            f'config {path} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+    cfg = read_published(path).config if path.endswith(SUFFIX) else _read_file(path)
     for key in cfg:
         _check_top_level(key, set(), path)
     for key in options or {}:
@@ -48,6 +46,17 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if options:
         cfg.merge_from_dict(options)
     return cfg
+
+
+def _read_file(path: str) -> Config:
+    if '::' not in path and not Path(path).is_file():
+        raise InputError(f'config {path} does not exist{_similar_config(path)}')
+    try:
+        return Config.fromfile(path)
+    except (SyntaxError, KeyError, TypeError, NameError, AttributeError, OSError) as error:
+        raise InputError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
 def fit_to_machine(cfg: Config) -> None:

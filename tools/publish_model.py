@@ -1,0 +1,58 @@
+"""Make a file to give away of a trained model: weights, config, classes, metrics and versions.
+
+The file needs no config beside it: tools/test.py FILE tests it.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmvision_mamba.checkpoints import read_checkpoint
+from mmvision_mamba.engine.cli import run
+from mmvision_mamba.engine.config import load_config
+from mmvision_mamba.engine.publishing import metrics_of_best, portable_data_folder, publish
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='the config file that it was trained with')
+    parser.add_argument('checkpoint', help='checkpoint file of tools/train.py')
+    parser.add_argument(
+        '--out-dir', default='.', metavar='DIR', help='where the file goes (default: here)'
+    )
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='NAME=SCORE',
+        help='scores to state, for instance coco/bbox_mAP=0.451; those of a best_*.pth are stated '
+        'without',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override the config, as in training',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint whole, which runs whatever its author put in it',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with portable_data_folder():
+        cfg = load_config(args.config, args.cfg_options)
+    checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
+    metrics = {**metrics_of_best(checkpoint, Path(args.checkpoint).name), **args.metrics}
+    print(publish(cfg, checkpoint, metrics, Path(args.out_dir), Path(args.config).stem))
+
+
+if __name__ == '__main__':
+    run(main)
