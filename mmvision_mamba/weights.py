@@ -72,6 +72,11 @@ class Published:
     params: float | None = None
     flops: float | None = None
 
+    @property
+    def local_name(self) -> str:
+        """What the file is called in torch's folder of checkpoints, if a user puts it there."""
+        return f'{self.name}.safetensors' if self.filename == _TIMM_FILE else self.filename
+
 
 # Of ImageNet backbones, as their authors publish them: top-1 accuracy, millions of parameters,
 # billions of FLOPs.
@@ -100,11 +105,6 @@ def _backbone_figures(name: str) -> dict:
         return {}
     top1, params, flops = _BACKBONE_FIGURES[name]
     return dict(scores={'top-1': top1}, params=params, flops=flops)
-
-    @property
-    def local_name(self) -> str:
-        """What the file is called in torch's folder of checkpoints, if a user puts it there."""
-        return f'{self.name}.safetensors' if self.filename == _TIMM_FILE else self.filename
 
 
 def _mambavision_backbones() -> list[Published]:
