@@ -37,10 +37,18 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
     if weights is not None:
         checkpoint['state_dict'] = weights
         checkpoint.setdefault('meta', {})  # mmseg asks for it
-    if not trusting() and isinstance(checkpoint.get('meta'), dict):
-        # MMEngine, resuming, would run this old way of keeping the config as a program.
-        checkpoint['meta'].pop('config', None)
+    if not trusting():
+        _drop_programs(checkpoint)
     return checkpoint
+
+
+def _drop_programs(checkpoint: dict) -> None:
+    """Take out the config's text, a program that MMEngine's inferencers, or resuming, would run."""
+    hub = checkpoint.get('message_hub')
+    for holder in (checkpoint.get('meta'), hub.get('runtime_info') if hub else None):
+        if isinstance(holder, dict):
+            holder.pop('cfg', None)
+            holder.pop('config', None)
 
 
 def _weights_only(load: Callable) -> Callable:

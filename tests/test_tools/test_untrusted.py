@@ -81,3 +81,18 @@ def test_inferencers_do_not_run_a_checkpoint(trap):
         with pytest.raises(InputError, match=r'io\.open, which is not weights'):
             predict()
     assert not trap.exists()
+
+
+@pytest.mark.parametrize('place', ['message_hub', 'meta'])
+def test_an_inferencer_does_not_run_a_config_that_a_checkpoint_brings(place, tmp_path):
+    from mmdet.apis import DetInferencer
+
+    trap = tmp_path / 'trap'
+    program = f"open({str(trap)!r}, 'w')\nmodel = dict(type='MaskRCNN')\n"
+    brought = dict(cfg=program, config=program)
+    checkpoint = dict(state_dict={'w': torch.zeros(1)}, meta={})
+    checkpoint[place] = dict(runtime_info=brought) if place == 'message_hub' else brought
+    torch.save(checkpoint, tmp_path / 'brought.pth')
+    with pytest.raises(ValueError, match='Cannot find the config'):
+        DetInferencer(weights=str(tmp_path / 'brought.pth'), device='cpu')
+    assert not trap.exists()
