@@ -11,6 +11,7 @@ size are in memory at once. Writes JSON, and a plot beside it, to ``benchmarks/r
 """
 
 import argparse
+import copy
 import fnmatch
 import json
 import math
@@ -27,7 +28,7 @@ import timm
 import torch
 from machine import machine
 from matplotlib.ticker import NullLocator
-from measure import Workload, added_bytes, count_flops, seconds
+from measure import Workload, added_bytes, seconds
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +36,7 @@ from torch import nn
 
 from mmvision_mamba.backbones import MambaOut, MambaVision
 from mmvision_mamba.backbones.mambavision import ARCHITECTURES, WINDOW_PADDINGS
+from mmvision_mamba.engine.flops import count_flops, count_parameters
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 BASELINE = 'timm/convnext_tiny'
@@ -153,7 +155,7 @@ def measure(
     calls, rows = {}, []
     for name in names:
         net = build(name, size, windows, variant.what == 'train+cp').to(args.device)
-        flops = count_flops(net, image)
+        flops = count_flops(copy.deepcopy(net).to('meta').eval(), *size).total
         calls[name] = Workload(
             net,
             image,
@@ -177,8 +179,8 @@ def measure(
                 batch=args.batch,
                 memory_mb=round((held + added) / 1e6, 1),
                 added_mb=round(added / 1e6, 1),
-                params_m=round(sum(p.numel() for p in net.parameters()) / 1e6, 2),
-                gflops=round(flops / args.batch / 1e9, 2),
+                params_m=round(count_parameters(net) / 1e6, 2),
+                gflops=round(flops / 1e9, 2),
             )
         )
     rounds = {name: [] for name in names}

@@ -1,6 +1,5 @@
-"""Time, memory and FLOPs of a call, such as a training step of a net, on the CPU or a GPU."""
+"""Time and memory of a call, such as a training step of a net, on the CPU or a GPU."""
 
-import copy
 import os
 import time
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 # Without a GPU, a CUDA build of torch calls that an error whenever a profile begins.
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')
@@ -76,14 +74,3 @@ def added_bytes(call: Callable[[], object], device: str) -> int:
         live += event.nbytes()
         peak = max(peak, live)
     return peak
-
-
-def count_flops(net: nn.Module, image: Tensor) -> int:
-    """FLOPs of a forward pass: convolutions, matrix products, attention and the scan.
-
-    On torch's meta device, where nothing is computed.
-    """
-    net = copy.deepcopy(net).to('meta').eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(image.to('meta'))
-    return counter.get_total_flops()
