@@ -45,7 +45,8 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
 def _drop_programs(checkpoint: dict) -> None:
     """Take out the config's text, a program that MMEngine's inferencers, or resuming, would run."""
     hub = checkpoint.get('message_hub')
-    for holder in (checkpoint.get('meta'), hub.get('runtime_info') if hub else None):
+    runtime_info = hub.get('runtime_info') if isinstance(hub, dict) else None
+    for holder in (checkpoint.get('meta'), runtime_info):
         if isinstance(holder, dict):
             holder.pop('cfg', None)
             holder.pop('config', None)
