@@ -52,7 +52,7 @@ class MambaOut(PyramidBackbone):
         in_channels: Channels of the image.
         drop_path_rate: Stochastic depth of the last block, rising linearly from 0 in the first.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
-        out_indices, frozen_stages, norm_eval, init_cfg: See :class:`PyramidBackbone`.
+        out_indices, frozen_stages, norm_eval, compile, init_cfg: See :class:`PyramidBackbone`.
 
     Returns (forward): for an image ``(B, in_channels, H, W)``, H, W >= 32, a tuple of
     ``(B, dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
@@ -70,6 +70,7 @@ class MambaOut(PyramidBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        compile: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         if not 0 <= drop_path_rate < 1:
@@ -96,7 +97,7 @@ class MambaOut(PyramidBackbone):
             )
             net = timm_mambaout.MambaOut(**fields, **options)
         channels = [stage['num_chs'] for stage in net.feature_info]
-        super().__init__(channels, 1e-6, out_indices, frozen_stages, norm_eval, init_cfg)
+        super().__init__(channels, 1e-6, out_indices, frozen_stages, norm_eval, compile, init_cfg)
         self.stem, self.stages = net.stem, net.stages[: self.num_stages]
         for stage in self.stages:
             stage.grad_checkpointing = with_cp
@@ -106,6 +107,13 @@ class MambaOut(PyramidBackbone):
 
     def stages_to_freeze(self) -> list[nn.Module]:
         return [self.stem, *self.stages]
+
+    def layers(self) -> list[list[nn.Module]]:
+        layers = [[self.stem]]
+        for stage in self.stages:
+            first, *others = stage.blocks
+            layers += [[stage.downsample, first], *([block] for block in others)]
+        return layers
 
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The authors' names turned into timm's."""

@@ -263,7 +263,7 @@ class MambaVision(PyramidBackbone):
         layer_scale: Initial layer scale of stages 2 and 3, None for none, or ``'arch'`` for the
             arch's own.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
-        out_indices, frozen_stages, norm_eval, init_cfg: See :class:`PyramidBackbone`.
+        out_indices, frozen_stages, norm_eval, compile, init_cfg: See :class:`PyramidBackbone`.
 
     Returns (forward): for an image ``(B, in_channels, H, W)``, H, W >= 32, a tuple of
     ``(B, dim * 2**i, ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
@@ -284,6 +284,7 @@ class MambaVision(PyramidBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        compile: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         arch = resolve_arch('MambaVision', arch, ARCHITECTURES)
@@ -301,7 +302,7 @@ class MambaVision(PyramidBackbone):
         channels = tuple(dim * 2**i for i in range(4))
         _check_options(channels, heads, window_padding, drop_path_rate)
 
-        super().__init__(channels, 1e-5, out_indices, frozen_stages, norm_eval, init_cfg)
+        super().__init__(channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg)
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         levels = []
@@ -328,6 +329,14 @@ class MambaVision(PyramidBackbone):
 
     def stages_to_freeze(self) -> list[nn.Module]:
         return [self.patch_embed, *self.levels]
+
+    def layers(self) -> list[list[nn.Module]]:
+        layers, downsample = [[self.patch_embed]], []
+        for level in self.levels:
+            first, *others = level.blocks
+            layers += [[*downsample, first], *([block] for block in others)]
+            downsample = [level.downsample]
+        return layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         # The windows and the output norms read channels-last maps: no copies from here on.

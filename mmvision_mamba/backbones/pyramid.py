@@ -44,8 +44,8 @@ def check_fields(family: str, fields: Mapping, required: set[str], optional: set
 class PyramidBackbone(BaseModule):
     """Feature maps at strides 4, 8, 16, 32, each through a LayerNorm over channels of its own.
 
-    A subclass lists its stem and stages, in order, in :meth:`stages_to_freeze`, and calls
-    :meth:`output` on what each stage gives.
+    A subclass lists its stem and stages, in order, in :meth:`stages_to_freeze`, and its layers in
+    :meth:`layers`; it calls :meth:`output` on what each stage gives.
 
     Weights given to a backbone by itself, as MMEngine does for ``init_cfg``, load completely or
     raise: see :meth:`compare`. Inside a model that is the model's concern.
@@ -57,6 +57,8 @@ class PyramidBackbone(BaseModule):
         frozen_stages: -1 freezes nothing, 0 the stem, i the stem and the first i stages; the
             output norms, which no classification checkpoint holds, stay trainable.
         norm_eval: Keep every batch norm in evaluation mode, with its running statistics.
+        compile: Run the backbone through ``torch.compile``, which compiles on the first call and,
+            once more, on the first call with another size of image.
         init_cfg: MMEngine's initialisation config, for instance
             ``dict(type='Pretrained', checkpoint=...)``.
 
@@ -71,6 +73,7 @@ class PyramidBackbone(BaseModule):
         out_indices: Sequence[int],
         frozen_stages: int,
         norm_eval: bool,
+        compile: bool,
         init_cfg: dict | list | None,
     ) -> None:
         super().__init__(init_cfg)
@@ -93,9 +96,16 @@ class PyramidBackbone(BaseModule):
         for i in indices:
             self.add_module(f'outnorm{i}', nn.LayerNorm(channels[i], eps=norm_eps))
         self.register_load_state_dict_pre_hook(_prepare_loading)
+        if compile:
+            # In place: names of parameters stay, and nothing is compiled before the first call.
+            self.compile()
 
     def stages_to_freeze(self) -> Iterable[nn.Module]:
         """The stem, then each stage."""
+        raise NotImplementedError
+
+    def layers(self) -> list[list[nn.Module]]:
+        """The stem, then each block with the downsampling before it, from the image on."""
         raise NotImplementedError
 
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

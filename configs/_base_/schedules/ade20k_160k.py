@@ -1,5 +1,5 @@
 # 160,000 iterations of AdamW at batch 16.
-_base_ = ['./decay_exemptions.py', '../segmentation_runtime.py']
+_base_ = '../segmentation_runtime.py'
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
@@ -10,6 +10,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,5 +1,5 @@
 # 12 epochs of AdamW at batch 16.
-_base_ = ['./decay_exemptions.py', '../detection_runtime.py']
+_base_ = '../detection_runtime.py'
 
 max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
@@ -11,6 +11,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=16)
