@@ -1,6 +1,7 @@
 """Where tests find the reference features and the real images that stand beside a checkout."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,13 @@ def shapes_data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data')
     draw_shapes(folder / 'shapes', num_train=16, num_val=4)
     return folder
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """Train a detector or a segmentor."""
 
+import os
+from pathlib import Path
+
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -21,7 +25,13 @@ def parse_args():
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the newest whole one in the work dir',
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=['float16', 'bfloat16'],
+        help='train in mixed precision (default: float16, with a scaled loss)',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -38,29 +48,42 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
         cfg.auto_scale_lr.enable = True
     if args.seed is not None or args.deterministic:
         cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = args.resume
-        if args.resume == 'auto':
-            cfg.load_from = checkpoint_to_resume(cfg.work_dir)
-            cfg.resume = cfg.load_from is not None
+    _set_starting_point(cfg, args.resume)
     if cfg.get('load_from'):
         cfg.load_from = str(locate(cfg.load_from))
         check_whole(cfg.load_from)
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
     runner = Runner.from_cfg(cfg)
-    if args.resume == 'auto' and not cfg.resume:
-        print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
     with trust_checkpoints(args.trust_checkpoint):
         runner.train()
+
+
+def _set_starting_point(cfg: Config, resume: str | None) -> None:
+    """Decide between a new run, which may not overwrite another, and going on with one."""
+    newest = checkpoint_to_resume(cfg.work_dir)
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):
+        # A process died, and torchrun started all of them again with their first arguments.
+        resume = newest or resume
+    elif resume == 'auto':
+        if newest is None:
+            print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
+        resume = newest
+    elif resume is None and newest is not None and not cfg.get('resume'):
+        raise InputError(
+            f'{cfg.work_dir} holds a run already (up to {Path(newest).name}): go on with it by '
+            '--resume, or start a new one in another --work-dir'
+        )
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume
 
 
 if __name__ == '__main__':

@@ -3,8 +3,15 @@ _base_ = 'mmdet::_base_/default_runtime.py'
 custom_imports = dict(
     imports=['mmvision_mamba', 'mmvision_mamba.engine.mask_tta'], allow_failed_imports=False
 )
-custom_hooks = [dict(type='CheckpointMatchHook')]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'))
+# Here and not under custom_hooks, which a config of a user's would replace as a whole.
+default_hooks = dict(
+    checkpoint=dict(
+        type='DurableCheckpointHook', max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'
+    ),
+    checkpoint_match=dict(type='CheckpointMatchHook'),
+    nonfinite=dict(type='NonFiniteLossHook'),
+    preemption=dict(type='PreemptionHook'),
+)
 tta_model = dict(
     type='MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 )

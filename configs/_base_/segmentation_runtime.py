@@ -2,13 +2,13 @@
 _base_ = __import__('mmseg').__path__[0] + '/.mim/configs/_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)
-custom_hooks = [dict(type='CheckpointMatchHook')]
+# Here and not under custom_hooks, which a config of a user's would replace as a whole.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='DurableCheckpointHook',
         by_epoch=False,
         interval=16000,
         max_keep_ckpts=3,
@@ -17,4 +17,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    checkpoint_match=dict(type='CheckpointMatchHook'),
+    nonfinite=dict(type='NonFiniteLossHook'),
+    preemption=dict(type='PreemptionHook'),
 )

@@ -57,8 +57,9 @@ class PyramidBackbone(BaseModule):
         frozen_stages: -1 freezes nothing, 0 the stem, i the stem and the first i stages; the
             output norms, which no classification checkpoint holds, stay trainable.
         norm_eval: Keep every batch norm in evaluation mode, with its running statistics.
-        compile: Run the backbone through ``torch.compile``, which compiles on the first call and,
-            once more, on the first call with another size of image.
+        compile: Run the backbone through ``torch.compile`` in training. Every size of image is
+            compiled for itself, up to torch's ``recompile_limit``, beyond which further sizes run
+            as without: for recipes that train on crops of one size.
         init_cfg: MMEngine's initialisation config, for instance
             ``dict(type='Pretrained', checkpoint=...)``.
 
@@ -98,7 +99,12 @@ class PyramidBackbone(BaseModule):
         self.register_load_state_dict_pre_hook(_prepare_loading)
         if compile:
             # In place: names of parameters stay, and nothing is compiled before the first call.
-            self.compile()
+            # Inductor fails on views of sizes it does not know, hence no dynamic sizes.
+            self.compile(dynamic=False)
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+        # Pictures of evaluation come in many sizes, each of which would be compiled.
+        return super().__call__(image) if self.training else self._call_impl(image)
 
     def stages_to_freeze(self) -> Iterable[nn.Module]:
         """The stem, then each stage."""

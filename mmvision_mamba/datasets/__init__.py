@@ -1,3 +1,4 @@
+from . import resumable  # noqa: F401  (registration)
 from .shapes import (
     ADE_METAINFO,
     COCO_METAINFO,

@@ -1,6 +1,19 @@
 from ..errors import InputError
 from . import checkpoint_loader  # noqa: F401  (registration)
+from .checkpoint_hook import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
+from .loops import ResumableEpochLoop, ResumableIterLoop
+from .nonfinite import NonFiniteLossHook
 from .optimizer import LayerDecayOptimWrapperConstructor
+from .preemption import PreemptionHook
 
-__all__ = ['CheckpointMatchHook', 'InputError', 'LayerDecayOptimWrapperConstructor']
+__all__ = [
+    'CheckpointMatchHook',
+    'DurableCheckpointHook',
+    'InputError',
+    'LayerDecayOptimWrapperConstructor',
+    'NonFiniteLossHook',
+    'PreemptionHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+]

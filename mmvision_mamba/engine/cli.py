@@ -1,6 +1,7 @@
 """What the command lines in tools/ share."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from mmengine.config import Config, DictAction
 
 from ..errors import InputError
 from .config import explain_build_error, load_config
+
+# Of a disk, a quota, or a limit on the size of files.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
@@ -58,11 +62,11 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; a mistake of the user's ends in its message alone and exit status 2."""
+    """Call ``main``; what the user can mend ends in its message alone and exit status 2."""
     try:
         main()
-    except (InputError, KeyError, TypeError) as error:
-        message = str(error) if isinstance(error, InputError) else explain_build_error(error)
+    except (InputError, KeyError, TypeError, OSError) as error:
+        message = _explain(error)
         if message is None:
             raise
         print(f'error: {message}', file=sys.stderr)
@@ -70,3 +74,17 @@ def run(main: Callable[[], None]) -> None:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _explain(error: Exception) -> str | None:
+    if isinstance(error, InputError):
+        # From a worker process of a data loader it comes with that process's traceback.
+        return str(error).rsplit('InputError: ', 1)[-1].strip()
+    if isinstance(error, OSError):
+        if error.errno not in _FULL:
+            return None
+        return (
+            f'{error.strerror}: {error.filename or "a log file"} was not written; checkpoints '
+            'that were whole still are: make room, and go on with --resume'
+        )
+    return explain_build_error(error)

@@ -132,12 +132,33 @@ def test_in_channels_may_differ_from_three(family):
 
 
 @both
-def test_autocast_training_gives_finite_gradients(family):
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_training_gives_finite_gradients(family, dtype):
     model = build(family).train()
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         outputs = model(torch.randn(2, 3, 64, 64))
     sum(output.float().square().mean() for output in outputs).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@both
+def test_compiled_training_follows_training_without(family):
+    image = torch.randn(2, 3, 64, 64)
+    gradients = {}
+    for compile in (False, True):
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        model = build(family, drop_path_rate=0.0, compile=compile).train()
+        assert 'compile' not in ' '.join(model.state_dict())
+        sum(output.square().mean() for output in model(image)).backward()
+        gradients[compile] = [p.grad for p in model.parameters()]
+        # In evaluation pictures come in many sizes, and none is compiled.
+        with torch.no_grad():
+            model.eval()(torch.randn(1, 3, 96, 64))
+        assert torch._dynamo.utils.counters['stats']['unique_graphs'] == int(compile)
+    for compiled, eager in zip(gradients[True], gradients[False]):
+        torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-5)
 
 
 @both

@@ -140,6 +140,21 @@ def test_recipes_are_the_published_ones():
     assert one.auto_scale_lr.base_batch_size == 16
 
 
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_every_recipe_states_its_batch_and_trains_by_what_survives_faults(name):
+    cfg = load(name)
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=16)
+    assert cfg.train_cfg.type in ('ResumableEpochLoop', 'ResumableIterLoop')
+    assert cfg.optim_wrapper.constructor == 'LayerDecayOptimWrapperConstructor'
+    hooks = {hook.type for hook in cfg.default_hooks.values()}
+    assert hooks >= {
+        'CheckpointMatchHook',
+        'DurableCheckpointHook',
+        'NonFiniteLossHook',
+        'PreemptionHook',
+    }
+
+
 @pytest.mark.parametrize('name', ['mask_rcnn_mambavision_t_coco', 'upernet_mambaout_tiny_ade20k'])
 def test_weight_decay_spares_norms_biases_and_the_scans_a_and_d(name):
     from mmengine.optim import build_optim_wrapper

@@ -1,7 +1,7 @@
 # 160,000 iterations of AdamW at batch 16.
 _base_ = '../segmentation_runtime.py'
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
+train_cfg = dict(type='ResumableIterLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [

@@ -1,0 +1,305 @@
+"""What befalls long runs, done to real ones: nothing is lost, and what goes on goes on exactly."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from mmvision_mamba.datasets import draw_shapes
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+DETECTOR = ROOT / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py'
+SEGMENTOR = ROOT / 'configs' / 'upernet_mambaout_demo_shapes.py'
+# 16 pictures: 8 iterations an epoch. With workers, random flips and drop path.
+TWO_EPOCHS = (
+    'model.backbone.drop_path_rate=0.2',
+    'train_cfg.max_epochs=2',
+    'train_cfg.val_interval=9',
+    'default_hooks.checkpoint.interval=1',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=2',
+    'train_dataloader.persistent_workers=True',
+)
+SIX_ITERATIONS = (
+    'model.backbone.drop_path_rate=0.2',
+    'train_cfg.max_iters=6',
+    'train_cfg.val_interval=6',
+    'default_hooks.checkpoint.interval=2',
+    'train_dataloader.batch_size=4',
+    'train_dataloader.num_workers=2',
+    'train_dataloader.persistent_workers=True',
+)
+
+
+class Run:
+    """A training in processes of its own."""
+
+    def __init__(self, folder, config, options, *args, data, launcher=(sys.executable,), count=()):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / f'output_{len(list(folder.glob("output_*")))}.txt'
+        options = [*options, 'default_hooks.logger.interval=1']
+        tool = ROOT / 'tools' / ('dist_train.sh' if count else 'train.py')
+        command = [*launcher, tool, config, *count, '--work-dir', folder, *args]
+        with open(self.log, 'w') as output:
+            self.process = subprocess.Popen(
+                [*map(str, command), '--seed', '1', '--cfg-options', *options],
+                env=dict(
+                    os.environ,
+                    MMVISION_DATA=str(data),
+                    OMP_NUM_THREADS='1',
+                    PYTHON=sys.executable,
+                ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, ready, seconds=120):
+        """Wait until a function of the output is true, or the run has ended."""
+        end = time.monotonic() + seconds
+        while not ready(self.output) and self.process.poll() is None:
+            assert time.monotonic() < end, self.output[-2000:]
+            time.sleep(0.02)
+
+    def wait(self, status=0):
+        assert self.process.wait(300) == status, self.output[-3000:]
+        return self
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def losses(folder):
+    """Loss by iteration, of the last time that each was trained."""
+    found = {}
+    for log in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            scalars = json.loads(line)
+            if 'loss' in scalars:
+                found[scalars['iter']] = scalars['loss']
+    return found
+
+
+def assert_same_losses(folder, uninterrupted):
+    expected = losses(uninterrupted)
+    assert losses(folder) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted_detector(shapes_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    Run(folder, DETECTOR, TWO_EPOCHS, data=shapes_data).wait()
+    assert len(losses(folder)) == 16
+    return folder
+
+
+@pytest.fixture(scope='module')
+def uninterrupted_segmentor(shapes_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    Run(folder, SEGMENTOR, SIX_ITERATIONS, data=shapes_data).wait()
+    assert len(losses(folder)) == 6
+    return folder
+
+
+@pytest.fixture
+def at_iteration_4(uninterrupted_segmentor, tmp_path):
+    """The segmentor's run as if it had been killed after its second checkpoint."""
+    folder = tmp_path / 'run'
+    shutil.copytree(uninterrupted_segmentor, folder)
+    for later in folder.glob('*iter_6.pth'):
+        later.unlink()
+    (folder / 'last_checkpoint').write_text('iter_4.pth')
+    return folder
+
+
+def test_sigterm_saves_in_mid_epoch_and_the_resumed_run_equals_an_uninterrupted_one(
+    uninterrupted_detector, shapes_data, tmp_path
+):
+    folder = tmp_path / 'run'
+    run = Run(folder, DETECTOR, TWO_EPOCHS, data=shapes_data)
+    run.wait_for(lambda output: re.search(r'Epoch\(train\)\s+\[2\]\[2/8\]', output))
+    run.process.send_signal(signal.SIGTERM)
+    run.wait(status=0)
+    saved = re.search(r'SIGTERM: saved .*(epoch_1_iter_(\d+)\.pth)', run.output)
+    assert saved
+    assert 10 <= int(saved[2]) < 16
+    assert (folder / 'last_checkpoint').read_text().endswith(saved[1])
+
+    # The seed is read from the checkpoint; another one given by mistake is said and not taken.
+    resumed = Run(folder, DETECTOR, TWO_EPOCHS, '--resume', data=shapes_data).wait()
+    assert f'[2][{int(saved[2]) - 8 + 1}/8]' in resumed.output.replace(' ', '')
+    assert_same_losses(folder, uninterrupted_detector)
+    assert not (folder / saved[1]).exists()
+    assert (folder / 'epoch_2.pth').is_file()
+
+
+def test_a_worker_killed_in_mid_epoch_is_restarted_and_the_curve_goes_on(shapes_data, tmp_path):
+    options = [
+        *TWO_EPOCHS,
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+    ]
+    two_processes = dict(data=shapes_data, launcher=['bash'], count=[2])
+    run = Run(tmp_path / 'killed', DETECTOR, options, **two_processes)
+    run.wait_for(lambda output: re.search(r'Epoch\(train\)\s+\[2\]\[2/4\]', output))
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    (victim,) = [child for child in children if child.environ().get('RANK') == '1']
+    victim.kill()
+    run.wait()
+    assert 'resumed epoch: 1, iter: 4' in run.output
+
+    whole = Run(tmp_path / 'uninterrupted', DETECTOR, options, **two_processes).wait()
+    assert len(losses(whole.folder)) == 8
+    assert_same_losses(run.folder, whole.folder)
+
+
+def test_a_job_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(
+    uninterrupted_segmentor, shapes_data, tmp_path
+):
+    folder = tmp_path / 'run'
+    options = [*SIX_ITERATIONS, 'default_hooks.checkpoint.interval=1']
+    for _ in range(10):
+        run = Run(folder, SEGMENTOR, options, '--resume', data=shapes_data)
+        end = time.monotonic() + 120
+        caught = []
+        while not caught and run.process.poll() is None and time.monotonic() < end:
+            # Not the first: there is to be one before it.
+            caught = [p for p in folder.glob('iter_*.pth.partial') if p.name[5] != '1']
+        run.kill()
+        caught = [path for path in caught if path.exists()]
+        if caught:
+            break
+        shutil.rmtree(folder)
+    interrupted = int(re.search(r'\d+', caught[0].name)[0])
+    assert not (folder / f'iter_{interrupted}.pth').exists()
+    resumed = Run(folder, SEGMENTOR, options, '--resume', data=shapes_data).wait()
+    assert f'iter_{interrupted - 1}.pth' in resumed.output
+    assert not list(folder.glob('*.partial'))
+    assert_same_losses(folder, uninterrupted_segmentor)
+
+
+def test_a_truncated_newest_checkpoint_is_passed_over_and_said(
+    at_iteration_4, uninterrupted_segmentor, shapes_data
+):
+    newest = at_iteration_4 / 'iter_4.pth'
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    run = Run(at_iteration_4, SEGMENTOR, SIX_ITERATIONS, '--resume', data=shapes_data).wait()
+    assert 'iter_4.pth cannot be read, going on from iter_2.pth' in run.output
+    assert_same_losses(at_iteration_4, uninterrupted_segmentor)
+
+
+def limited_files(kilobytes):
+    return ['bash', '-c', f'ulimit -f {kilobytes}; exec "$0" "$@"', sys.executable]
+
+
+def small_disk(folder, kilobytes):
+    """A disk of that size at the folder, which keeps what it holds after the run."""
+    return [
+        'unshare',
+        '--map-root-user',
+        '--mount',
+        'bash',
+        '-c',
+        f'cp -r {folder} {folder}.before && mount -t tmpfs -o size={kilobytes}k none {folder} && '
+        f'cp -r {folder}.before/. {folder}; "$0" "$@"; status=$?; cp -r {folder} {folder}.after; '
+        'exit $status',
+        sys.executable,
+    ]
+
+
+@pytest.mark.parametrize('limit', ['a full disk', 'a limit on file size'])
+def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
+    limit, at_iteration_4, shapes_data
+):
+    folder = at_iteration_4
+    size = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) // 1024
+    one = (folder / 'iter_4.pth').stat().st_size // 1024
+    if limit == 'a full disk':
+        allowed = subprocess.run(['unshare', '--map-root-user', '--mount', 'true'], check=False)
+        if allowed.returncode:
+            pytest.skip('needs a mount namespace of its own (unshare), not allowed here')
+        launcher, message = small_disk(folder, size - one // 2), 'No space left on device'
+    else:
+        launcher, message = limited_files(one - 100), 'File too large'
+    # With room for one checkpoint only, the old one may not go before the new one is there.
+    options = [*SIX_ITERATIONS, 'default_hooks.checkpoint.max_keep_ckpts=1']
+    run = Run(folder, SEGMENTOR, options, '--resume', data=shapes_data, launcher=launcher)
+    run.wait(status=2)
+    assert f'error: {message}: ' in run.output
+    assert 'iter_6.pth was not written' in run.output
+    assert 'Traceback' not in run.output
+    after = folder.with_name('run.after') if limit == 'a full disk' else folder
+    assert {path.name for path in after.glob('iter_*')} == {'iter_4.pth'}
+    assert (after / 'last_checkpoint').read_text() == 'iter_4.pth'
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_iteration_terms_and_pictures(
+    shapes_data, tmp_path
+):
+    options = [*SIX_ITERATIONS, 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None']
+    options.append('default_hooks.nonfinite.max_skipped=2')
+    run = Run(tmp_path, SEGMENTOR, options, data=shapes_data).wait(status=2)
+    assert 'step skipped, 1 in a row' in run.output
+    assert re.search(
+        r'error: iteration \d: decode\.loss_ce is nan, .*pictures: /.*\.jpg.*3 in a row', run.output
+    )
+    assert 'Traceback' not in run.output
+
+
+def test_a_picture_that_cannot_be_read_is_named_or_passed_over_as_told(tmp_path):
+    root = draw_shapes(tmp_path / 'shapes', num_train=8, num_val=2)
+    broken = next((root / 'coco' / 'train2017').glob('*3.jpg'))
+    broken.write_bytes(b'not a picture')
+    run = Run(tmp_path / 'stops', DETECTOR, TWO_EPOCHS, data=tmp_path).wait(status=2)
+    assert f'error: training sample {broken}' in run.output
+    assert 'Traceback' not in run.output
+
+    options = [*TWO_EPOCHS, 'train_cfg.max_bad_samples=1']
+    run = Run(tmp_path / 'goes_on', DETECTOR, options, data=tmp_path).wait()
+    assert len(losses(tmp_path / 'goes_on')) == 8
+    assert f'Passed over training sample {broken}' in run.output
+
+
+def test_averaged_weights_and_accumulated_gradients_survive_an_interruption(shapes_data, tmp_path):
+    options = [
+        *SIX_ITERATIONS,
+        'default_hooks.ema.type=EMAHook',
+        'default_hooks.ema.momentum=0.1',
+        'optim_wrapper.accumulative_counts=2',
+        'optim_wrapper.paramwise_cfg.layer_decay=0.8',
+    ]
+    whole = Run(tmp_path / 'whole', SEGMENTOR, options, data=shapes_data).wait()
+    folder = tmp_path / 'run'
+    shutil.copytree(whole.folder, folder)
+    for later in folder.glob('*iter_6.pth'):
+        later.unlink()
+    Run(folder, SEGMENTOR, options, '--resume', data=shapes_data).wait()
+    assert_same_losses(folder, whole.folder)
+    expected, found = (torch.load(path / 'iter_6.pth') for path in (whole.folder, folder))
+    differs = False
+    for name, average in expected['state_dict'].items():
+        torch.testing.assert_close(found['state_dict'][name], average)
+        trained = expected['ema_state_dict'][f'module.{name}']
+        differs = differs or not torch.equal(average, trained)
+    assert differs
+
+
+def test_a_new_run_does_not_overwrite_another(uninterrupted_segmentor, shapes_data):
+    run = Run(uninterrupted_segmentor, SEGMENTOR, SIX_ITERATIONS, data=shapes_data).wait(status=2)
+    assert 'holds a run already (up to iter_6.pth): go on with it by --resume' in run.output
