@@ -1,6 +1,5 @@
 """Train a detector or a segmentor."""
 
-import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -68,22 +67,20 @@ def main() -> None:
 
 def _set_starting_point(cfg: Config, resume: str | None) -> None:
     """Decide between a new run, which may not overwrite another, and going on with one."""
+    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
+        resume = 'auto'
     newest = checkpoint_to_resume(cfg.work_dir)
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):
-        # A process died, and torchrun started all of them again with their first arguments.
-        resume = newest or resume
-    elif resume == 'auto':
+    if resume == 'auto':
         if newest is None:
             print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
         resume = newest
-    elif resume is None and newest is not None and not cfg.get('resume'):
+    elif resume is None and newest and not cfg.get('resume'):
         raise InputError(
             f'{cfg.work_dir} holds a run already (up to {Path(newest).name}): go on with it by '
             '--resume, or start a new one in another --work-dir'
         )
-    if resume:
-        cfg.resume = True
-        cfg.load_from = resume
+    cfg.resume = resume is not None or bool(cfg.get('resume') and cfg.get('load_from'))
+    cfg.load_from = resume or cfg.get('load_from')
 
 
 if __name__ == '__main__':

@@ -43,7 +43,7 @@ class PlacedSampler(Sampler):
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
         self.dataset = sampler.dataset
-        self.seed = sampler.seed
+        self.seed = getattr(sampler, 'seed', 0)
         self.epoch = 0
 
     def __iter__(self) -> Iterator[PlacedIndex]:

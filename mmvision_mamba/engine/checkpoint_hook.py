@@ -1,6 +1,7 @@
 """Checkpoints of which a whole one is on disk at any moment, whenever the run is stopped."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ class DurableLocalBackend(LocalBackend):
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + _PARTIAL)
+        # Of its own, because MMEngine has every process write some files.
+        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}')
         try:
             with open(partial, 'wb') as file:
                 file.write(obj)
@@ -85,7 +87,7 @@ class DurableCheckpointHook(CheckpointHook):
     def before_train(self, runner) -> None:
         super().before_train(runner)
         if is_main_process():
-            for partial in Path(self.out_dir).glob(f'*.pth{_PARTIAL}'):
+            for partial in Path(self.out_dir).glob(f'*.pth.*{_PARTIAL}'):
                 partial.unlink(missing_ok=True)
 
     def save_now(self, runner, batches: int) -> str:
@@ -125,29 +127,19 @@ class DurableCheckpointHook(CheckpointHook):
     def _save(self, runner, name: str, meta: dict, by_epoch: bool) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        self._meta = dict(meta)
-        try:
-            runner.save_checkpoint(
-                self.out_dir,
-                name,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=by_epoch,
-                backend_args=self.backend_args,
-                **self.args,
-            )
-        finally:
-            self._meta = {}
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         if is_main_process():
             DurableLocalBackend().put_text(self.last_ckpt, Path(runner.work_dir, POINTER))
-
-    _meta: dict = {}  # noqa: RUF012  (replaced, never changed)
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        # FlexibleRunner overwrites the epoch or iteration that it is given.
-        checkpoint['meta'].update(self._meta)
 
     def _remove_mid_epoch(self) -> None:
         for path in Path(self.out_dir).glob('epoch_*_iter_*.pth'):

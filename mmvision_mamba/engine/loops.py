@@ -17,9 +17,12 @@ class _ResumableLoop:
     """What both loops share: data and randomness that depend on the place in the run alone."""
 
     def __init__(self, runner, dataloader, *args, max_bad_samples: int = 0, **kwargs) -> None:
-        if isinstance(dataloader, dict):
-            dataloader = resumable(dataloader, max_bad_samples)
-        super().__init__(runner, dataloader, *args, **kwargs)
+        if not isinstance(dataloader, dict):
+            raise TypeError(
+                f'{type(self).__name__} builds its data loader itself: give its config, '
+                f'not a {type(dataloader).__name__}'
+            )
+        super().__init__(runner, resumable(dataloader, max_bad_samples), *args, **kwargs)
 
     def run(self):
         # A run without a seed of its own has drawn another one before it read the checkpoint's.

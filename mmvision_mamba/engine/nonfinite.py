@@ -5,6 +5,7 @@ from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from ..errors import InputError
@@ -42,8 +43,10 @@ class NonFiniteLossHook(Hook):
         """Before a step, which leaves alone every parameter without a gradient."""
         parameters = [p for group in optimizer.param_groups for p in group['params']]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        # Under FSDP a process sees its share of the gradients only.
-        self._step_skipped = _anywhere(~get_total_norm(gradients).isfinite())
+        norm = get_total_norm(gradients)
+        if isinstance(norm, DTensor):  # of a sharded model
+            norm = norm.full_tensor()
+        self._step_skipped = _anywhere(~norm.isfinite())
         if self._step_skipped:
             optimizer.zero_grad(set_to_none=True)
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from mmvision_mamba.checkpoints import read_checkpoint
 from mmvision_mamba.datasets import draw_shapes
 
 pytestmark = pytest.mark.slow
@@ -180,7 +181,7 @@ def test_a_job_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(
         caught = []
         while not caught and run.process.poll() is None and time.monotonic() < end:
             # Not the first: there is to be one before it.
-            caught = [p for p in folder.glob('iter_*.pth.partial') if p.name[5] != '1']
+            caught = [p for p in folder.glob('iter_*.pth.*.partial') if p.name[5] != '1']
         run.kill()
         caught = [path for path in caught if path.exists()]
         if caught:
@@ -291,7 +292,7 @@ def test_averaged_weights_and_accumulated_gradients_survive_an_interruption(shap
         later.unlink()
     Run(folder, SEGMENTOR, options, '--resume', data=shapes_data).wait()
     assert_same_losses(folder, whole.folder)
-    expected, found = (torch.load(path / 'iter_6.pth') for path in (whole.folder, folder))
+    expected, found = (read_checkpoint(path / 'iter_6.pth') for path in (whole.folder, folder))
     differs = False
     for name, average in expected['state_dict'].items():
         torch.testing.assert_close(found['state_dict'][name], average)
