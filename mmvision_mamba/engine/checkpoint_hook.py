@@ -107,6 +107,7 @@ class DurableCheckpointHook(CheckpointHook):
             name = f'epoch_{runner.epoch}_iter_{runner.iter + 1}.pth'
             meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
             self._save(runner, name, meta, by_epoch=False)
+        runner.message_hub.pop_info(PROGRESS)  # not true of the next checkpoint
         return self.last_ckpt
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
