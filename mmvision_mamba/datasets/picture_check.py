@@ -12,6 +12,7 @@ from .findings import shown
 
 # What Pillow decodes by itself; it would start Ghostscript for others. OpenCV judges the rest.
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'PPM', 'JPEG2000')
+_PNG = b'\x89PNG\r\n\x1a\n'
 _IGNORED = 255
 
 
@@ -121,15 +122,17 @@ def _decode_with_pillow(path: str) -> np.ndarray | None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            image = Image.open(path, formats=_FORMATS)
-        except Image.UnidentifiedImageError:
+            with Image.open(path, formats=_FORMATS) as image:
+                # Else OpenCV reserves whatever length a chunk of a damaged PNG claims to have.
+                image.verify()
+            with Image.open(path, formats=_FORMATS) as image:
+                return np.asarray(image)
+        except Image.UnidentifiedImageError as error:
+            with open(path, 'rb') as file:
+                if file.read(len(_PNG)) == _PNG:  # with a damaged header
+                    raise _Damaged('unreadable', _words(error)) from error
             return None
         except Exception as error:  # Pillow's readers raise anything on a damaged file
-            raise _Damaged('unreadable', _words(error)) from error
-        try:
-            with image:
-                return np.asarray(image)
-        except Exception as error:
             kind = 'truncated' if 'truncated' in str(error).lower() else 'unreadable'
             raise _Damaged(kind, _words(error)) from error
 
