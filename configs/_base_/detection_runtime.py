@@ -1,7 +1,12 @@
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(
-    imports=['mmvision_mamba', 'mmvision_mamba.engine.mask_tta'], allow_failed_imports=False
+    imports=[
+        'mmvision_mamba',
+        'mmvision_mamba.datasets.indexed_masks',
+        'mmvision_mamba.engine.mask_tta',
+    ],
+    allow_failed_imports=False,
 )
 # Here and not under custom_hooks, which a config of a user's would replace as a whole.
 default_hooks = dict(

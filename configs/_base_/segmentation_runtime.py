@@ -1,7 +1,9 @@
 # 'mmseg::' does not resolve: MMEngine looks for a distribution named mmsegmentation.
 _base_ = __import__('mmseg').__path__[0] + '/.mim/configs/_base_/default_runtime.py'
 
-custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['mmvision_mamba', 'mmvision_mamba.datasets.seg_transforms'], allow_failed_imports=False
+)
 # Here and not under custom_hooks, which a config of a user's would replace as a whole.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

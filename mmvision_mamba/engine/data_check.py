@@ -1,15 +1,16 @@
 """What can be known of a data set before training starts, checked before it does."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
+from ..datasets.check import leaf_datasets, trains_masks
+from ..datasets.coco_check import check_coco, read_coco
+from ..datasets.findings import Report
 from ..errors import InputError
 
-# An annotation file above this size is not empty, and reading it twice would cost more than the
-# check is worth.
+# Each process of a run reads the file; this much takes about 4 seconds.
 _PARSE_BYTES = 64 * 2**20
 
 
@@ -27,24 +28,14 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if not loader:
             continue
-        for dataset in _leaves(loader['dataset']):
+        for dataset in leaf_datasets(loader['dataset']):
             _check_dataset(dataset, f'{split}_dataloader')
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
             ann_file = evaluator.get('ann_file')
             # Drawn data is drawn when the data set is built, after this.
-            if ann_file and not any(map(_is_drawn, _leaves(loader['dataset']))):
+            if ann_file and not any(map(_is_drawn, leaf_datasets(loader['dataset']))):
                 _require_file(Path(ann_file), f'{split}_evaluator.ann_file')
-
-
-def _leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('dataset') or dataset.get('datasets')
-    if inner is None:
-        yield dataset
-        return
-    for child in inner if isinstance(inner, list) else [inner]:
-        yield from _leaves(child)
 
 
 def _is_drawn(dataset: dict) -> bool:
@@ -66,6 +57,12 @@ def _check_dataset(dataset: dict, where: str) -> None:
         _require_file(path, f'{where}.dataset.ann_file')
         if path.suffix == '.json' and path.stat().st_size < _PARSE_BYTES:
             _check_coco(path, dataset, where)
+        elif path.suffix == '.json':
+            print_log(
+                f'{path} is too large to check each time: '
+                'python -m mmvision_mamba.datasets check CONFIG does it once.',
+                'current',
+            )
     for key, prefix in (dataset.get('data_prefix') or {}).items():
         folder = root / (prefix or '')
         if not folder.is_dir():
@@ -75,23 +72,28 @@ def _check_dataset(dataset: dict, where: str) -> None:
 
 
 def _check_coco(path: Path, dataset: dict, where: str) -> None:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f'{path} ({where}) is not JSON: {error}') from error
-    for key in ('images', 'annotations', 'categories'):
-        if not isinstance(content, dict) or not content.get(key):
-            raise InputError(
-                f"{path} ({where}) has no {key}: expected COCO's format, an object with non-empty "
-                "lists 'images', 'annotations' and 'categories'"
-            )
-    given = {category.get('name') for category in content['categories']}
+    """Refuse what mmdet would fail on in the midst of reading the file, or later in a worker."""
+    content = read_coco(path, where)
     classes = (dataset.get('metainfo') or {}).get('classes')
+    if isinstance(classes, str):  # a file of names, which mmengine reads
+        classes = None
+    given = [c.get('name') for c in content['categories'] if isinstance(c, dict)]
     missing = [name for name in classes or [] if name not in given]
     if missing:
         raise InputError(
             f'{where}.dataset.metainfo.classes: {missing} are not categories of {path}, which '
             f'has {sorted(map(str, given))}'
+        )
+    report = Report(str(path), max_names=1)
+    check_coco(content, classes, trains_masks(dataset), report)
+    if report.stopping:
+        found = '; '.join(
+            f'{kind}: {report.counts[kind]}, first {report.names[kind][0]}'
+            for kind in report.stopping
+        )
+        raise InputError(
+            f'{path} ({where}) cannot be trained on: {found}. '
+            'python -m mmvision_mamba.datasets check CONFIG lists all'
         )
 
 

@@ -6,6 +6,7 @@ resize = dict(type='RandomChoiceResize', scales=scales, keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='IndexMasks'),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandomChoice',
