@@ -1,7 +1,12 @@
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(
-    imports=['mmvision_mamba', 'mmvision_mamba.engine.mask_tta'], allow_failed_imports=False
+    imports=[
+        'mmvision_mamba',
+        'mmvision_mamba.engine.coco_metric',
+        'mmvision_mamba.engine.mask_tta',
+    ],
+    allow_failed_imports=False,
 )
 custom_hooks = [dict(type='CheckpointMatchHook')]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'))
