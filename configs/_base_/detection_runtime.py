@@ -9,7 +9,12 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 custom_hooks = [dict(type='CheckpointMatchHook')]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'))
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'),
+    throughput=dict(type='ThroughputHook'),
+    summary=dict(type='RunSummaryHook'),
+)
 tta_model = dict(
     type='MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 )

@@ -17,4 +17,6 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    throughput=dict(type='ThroughputHook'),
+    summary=dict(type='RunSummaryHook'),
 )

@@ -1,5 +1,7 @@
 from ..errors import InputError
 from . import checkpoint_loader  # noqa: F401  (registration)
 from .checkpoint_match import CheckpointMatchHook
+from .run_summary import RunSummaryHook
+from .throughput import ThroughputHook
 
-__all__ = ['CheckpointMatchHook', 'InputError']
+__all__ = ['CheckpointMatchHook', 'InputError', 'RunSummaryHook', 'ThroughputHook']
