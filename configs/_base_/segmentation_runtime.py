@@ -22,4 +22,6 @@ default_hooks = dict(
     checkpoint_match=dict(type='CheckpointMatchHook'),
     nonfinite=dict(type='NonFiniteLossHook'),
     preemption=dict(type='PreemptionHook'),
+    throughput=dict(type='ThroughputHook'),
+    summary=dict(type='RunSummaryHook'),
 )

@@ -6,6 +6,8 @@ from .loops import ResumableEpochLoop, ResumableIterLoop
 from .nonfinite import NonFiniteLossHook
 from .optimizer import LayerDecayOptimWrapperConstructor
 from .preemption import PreemptionHook
+from .run_summary import RunSummaryHook
+from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointMatchHook',
@@ -16,4 +18,6 @@ __all__ = [
     'PreemptionHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
+    'RunSummaryHook',
+    'ThroughputHook',
 ]

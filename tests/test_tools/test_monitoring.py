@@ -1,0 +1,173 @@
+"""What a training run shows of itself: in the terminal, in its work dir, in TensorBoard."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvision_mamba.engine.run_logs import read_run
+
+pytestmark = pytest.mark.slow
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SEGMENTOR = CONFIGS / 'upernet_mambaout_demo_shapes.py'
+# With hooks of the user's own, which replace the list of custom hooks.
+OWN = f"""
+_base_ = {str(CONFIGS / 'mask_rcnn_mambavision_demo_shapes.py')!r}
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+custom_hooks = []
+"""
+EVERY_ITERATION = ('default_hooks.logger.interval=1',)
+EVERY_EPOCH = ('train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1', *EVERY_ITERATION)
+
+
+@pytest.fixture(scope='module')
+def module_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('monitoring')
+
+
+@pytest.fixture
+def detector(module_folder, shapes_data, run_tool):
+    """What two epochs printed, and their work dir, trained once for all tests."""
+    work_dir, printed = module_folder / 'run', module_folder / 'printed.txt'
+    if not printed.exists():
+        config = module_folder / 'own.py'
+        config.write_text(OWN)
+        args = (config, '--work-dir', work_dir, '--seed', 1, '--cfg-options')
+        args += ('train_cfg.max_epochs=2', *EVERY_EPOCH)
+        done = run_tool('train.py', *args, data=shapes_data)
+        printed.write_text(done.stdout + done.stderr)
+    return printed.read_text(), work_dir
+
+
+def summary(work_dir):
+    return json.loads((work_dir / 'summary.json').read_text())
+
+
+def test_the_terminal_shows_eta_and_images_a_second(detector):
+    printed, work_dir = detector
+    lines = re.findall(r'Epoch\(train\).*eta: \S+ .*images_per_second: ([\d.]+)', printed)
+    assert len(lines) == 8
+    times = read_run(work_dir)['time'].values
+    assert float(lines[-1]) == pytest.approx(4 / times[-1], rel=0.2)
+
+
+def test_the_summary_says_what_was_trained_how_far_and_how_well(detector):
+    _, work_dir = detector
+    result = summary(work_dir)
+    assert result['config'] == 'own'
+    assert result['backbone']['type'] == 'MambaVision'
+    assert (result['iterations'], result['max_iterations'], result['epochs']) == (8, 8, 2)
+    assert (result['ended'], result['starts'], result['seed']) == (True, 1, 1)
+    assert result['processes'] == 1
+    assert {'torch', 'mmdet', 'mmvision_mamba'} <= set(result['versions'])
+    assert 0 < result['images_per_second'] < 1000
+    assert result['seconds'] > 1
+    assert set(result['losses']) >= {'loss', 'loss_mask'}
+    scores = result['metrics']['coco/segm_mAP']
+    assert scores['last_iteration'] == 8
+    assert scores['best_iteration'] in (4, 8)
+    [best] = result['best_checkpoints']
+    assert (work_dir / best).is_file()
+    assert not list(work_dir.glob('.*'))
+
+
+def test_the_curves_are_a_picture(detector):
+    _, work_dir = detector
+    pixels = np.asarray(Image.open(work_dir / 'curves.png').convert('L'))
+    assert pixels.shape[0] > pixels.shape[1] / 2
+    assert 0.005 < (pixels < 200).mean() < 0.3
+
+
+def test_tensorboard_gets_losses_rate_and_metrics_over_iterations(detector):
+    accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator', reason='needs tensorboard'
+    )
+    _, work_dir = detector
+    [folder] = work_dir.glob('*/vis_data')
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    log = read_run(work_dir)
+    for key in ('loss', 'lr', 'images_per_second', 'coco/bbox_mAP'):
+        scalars = events.Scalars(key)
+        assert [event.step for event in scalars] == log[key].iterations
+        assert [event.value for event in scalars] == pytest.approx(log[key].values, rel=1e-6)
+
+
+def test_a_resumed_run_continues_its_curves_and_its_clock(
+    detector, shapes_data, run_tool, tmp_path
+):
+    work_dir = tmp_path / 'run'
+    shutil.copytree(detector[1], work_dir)
+    before = summary(work_dir)
+    args = (tmp_path / 'own.py', '--work-dir', work_dir, '--resume', '--cfg-options')
+    args[0].write_text(OWN)
+    run_tool('train.py', *args, 'train_cfg.max_epochs=3', *EVERY_EPOCH, data=shapes_data)
+    after = summary(work_dir)
+    assert (after['starts'], after['iterations'], after['epochs']) == (2, 12, 3)
+    # The clock goes on from the last checkpoint, which was written before the last validation.
+    assert after['seconds'] > 0.5 * before['seconds']
+    log = read_run(work_dir)
+    assert log['loss'].iterations == list(range(1, 13))
+    assert log['coco/bbox_mAP'].iterations == [4, 8, 12]
+
+
+def test_a_segmentor_that_stops_between_validations_has_a_summary_of_the_last(
+    shapes_data, run_tool, tmp_path
+):
+    options = ('train_cfg.max_iters=4', 'train_cfg.val_interval=2', *EVERY_ITERATION)
+    broken = tmp_path / 'broken.py'
+    broken.write_text(
+        f'_base_ = {str(SEGMENTOR)!r}\n'
+        "custom_imports = dict(imports=['mmvision_mamba', 'stopping'])\n"
+        "custom_hooks = [dict(type='StoppingHook')]\n"
+    )
+    (tmp_path / 'stopping.py').write_text(
+        'from mmengine.hooks import Hook\n'
+        'from mmengine.registry import HOOKS\n'
+        '@HOOKS.register_module()\n'
+        'class StoppingHook(Hook):\n'
+        '    def before_train_iter(self, runner, batch_idx, data_batch=None):\n'
+        '        if runner.iter == 3:\n'
+        "            raise RuntimeError('stopped')\n"
+    )
+    done = run_tool(
+        'train.py', broken, '--work-dir', 'run', '--cfg-options', *options,
+        data=shapes_data, check=False,
+    )  # fmt: skip
+    assert 'RuntimeError: stopped' in done.stderr
+    result = summary(tmp_path / 'run')
+    assert (result['ended'], result['iterations'], result['max_iterations']) == (False, 2, 4)
+    assert 'epochs' not in result
+    assert result['metrics']['mIoU']['last_iteration'] == 2
+    assert (tmp_path / 'run' / 'curves.png').is_file()
+
+
+def test_runs_are_compared_in_one_picture_and_a_table(detector, run_tool, tmp_path):
+    _, work_dir = detector
+    args = (work_dir, work_dir, '--labels', 'first', 'second', '--out', 'both/curves.png')
+    done = run_tool('plot_logs.py', *args, '--keys', 'loss', 'coco/bbox_mAP_50')
+    rows = [line for line in done.stdout.splitlines() if ' first ' in line or ' second ' in line]
+    assert [row.split()[1] for row in rows] == ['loss'] * 2 + ['coco/bbox_mAP_50'] * 2
+    assert Image.open(tmp_path / 'both' / 'curves.png').size[0] > 600
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['nowhere'], 'no training is logged in nowhere'),
+        (['RUN', '--keys', 'bbox_mAP'], 'logged in none of the runs; there is coco/bbox_mAP'),
+        (['RUN', 'RUN'], 'each run needs a name of its own'),
+        (['RUN', '--labels', 'one', 'two'], '--labels: 2 names for 1 work dirs'),
+        (['RUN', '--out', 'curves.txt'], 'curves.txt: pictures are written as'),
+    ],
+)
+def test_a_mistake_in_comparing_ends_in_one_line(args, message, detector, run_tool):
+    args = [detector[1] if arg == 'RUN' else arg for arg in args]
+    done = run_tool('plot_logs.py', *args, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
