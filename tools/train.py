@@ -1,13 +1,14 @@
 """Train a detector or a segmentor."""
 
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
 from mmvision_mamba.engine.resume import checkpoint_to_resume
+from mmvision_mamba.engine.sharding import shard_training
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -22,6 +23,9 @@ def parse_args():
         help='go on from CHECKPOINT, or from the newest whole one in the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--fsdp', action='store_true', help='keep a part of the model on each GPU, not a copy'
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -39,6 +43,8 @@ def main() -> None:
     cfg = read_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if args.fsdp:
+        shard_training(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
@@ -56,7 +62,7 @@ def main() -> None:
         check_whole(cfg.load_from)
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     if args.resume == 'auto' and not cfg.resume:
         print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
     with trust_checkpoints(args.trust_checkpoint):
