@@ -39,6 +39,12 @@ def shard_training(cfg: Config) -> None:
     cfg.strategy = dict(type='FullyShardedStrategy')
 
 
+def backbone_blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model's backbone, each of which is gathered for itself when it runs."""
+    kinds = (Block, ConvBlock, GatedConvBlock)
+    return [module for module in model.modules() if isinstance(module, kinds)]
+
+
 @RUNNERS.register_module()
 class ShardedRunner(FlexibleRunner):
     """FlexibleRunner whose checkpoints say how far training has come.
@@ -73,9 +79,8 @@ class FullyShardedStrategy(DDPStrategy):
         device = torch.device(get_device())
         model = self.convert_model(model.to(device))
         mesh = init_device_mesh(device.type, (self.world_size,))
-        for module in model.modules():
-            if isinstance(module, (Block, ConvBlock, GatedConvBlock)):
-                fully_shard(module, mesh=mesh)
+        for block in backbone_blocks(model):
+            fully_shard(block, mesh=mesh)
         return fully_shard(model, mesh=mesh)
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
