@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Train on several GPUs (or CPU processes) of one or more machines.
 #   tools/dist_train.sh CONFIG GPUS [arguments of train.py]
-# Several machines: the same command on each, with NNODES, NODE_RANK and MASTER_ADDR set.
+# Several machines: the same command on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
+# Elastic: with NNODES (such as 2, or 1:4 for one to four machines) and RDZV_ENDPOINT=host:port
+# set; a worker that dies is started again, up to MAX_RESTARTS (3) times, and resumes.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    sed -n '2,4s/^# //p' "$0" >&2
+    sed -n '2,6s/^# //p' "$0" >&2
     exit 2
 fi
 CONFIG=$1 GPUS=$2
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
-    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+TOOLS=$(dirname "$0")
+source "$TOOLS/torchrun.sh"
+# A worker cannot tell that it is one started again: torch counts each machine's own failures.
+RESUME=()
+if ((MAX_RESTARTS > 0)); then RESUME=(--resume); fi
+exec "${LAUNCH[@]}" --max_restarts="$MAX_RESTARTS" \
+    "$TOOLS/train.py" "$CONFIG" --launcher pytorch ${RESUME[@]+"${RESUME[@]}"} "${@:3}"

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.engine.cli import build_parser, read_config, run
 from mmvision_mamba.engine.config import fit_to_machine
 from mmvision_mamba.engine.data_check import check_data
 from mmvision_mamba.engine.resume import checkpoint_to_resume
+from mmvision_mamba.engine.sharding import shard_training
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -32,6 +33,9 @@ def parse_args():
         help='train in mixed precision (default: float16, with a scaled loss)',
     )
     parser.add_argument(
+        '--fsdp', action='store_true', help='keep a part of the model on each GPU, not a copy'
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size',
@@ -48,6 +52,8 @@ def main() -> None:
     cfg = read_config(args)
     if args.amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
+    if args.fsdp:
+        shard_training(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
@@ -60,7 +66,7 @@ def main() -> None:
         check_whole(cfg.load_from)
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     with trust_checkpoints(args.trust_checkpoint):
         runner.train()
 

@@ -1,5 +1,5 @@
 from ..errors import InputError
-from . import checkpoint_loader  # noqa: F401  (registration)
+from . import checkpoint_loader, sharding  # noqa: F401  (registration)
 from .checkpoint_hook import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
 from .loops import ResumableEpochLoop, ResumableIterLoop

@@ -19,6 +19,7 @@ _RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cf
     'custom_imports',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
     'find_unused_parameters',
     'tta_model',

@@ -23,6 +23,7 @@ PARAMETERS = {
     'upernet_mambavision_t_ade20k': 62.52,
     'upernet_mambavision_s_ade20k': 81.79,
     'upernet_mambavision_b_ade20k': 131.20,
+    'upernet_mambavision_l2_ade20k': 279.01,
     'upernet_mambavision_l3_ade20k': 780.51,
     'mask_rcnn_mambaout_femto_coco': 25.88,
     'mask_rcnn_mambaout_kobe_coco': 27.72,
