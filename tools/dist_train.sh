@@ -3,17 +3,21 @@
 #   tools/dist_train.sh CONFIG GPUS [arguments of train.py]
 # Several machines: the same command on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 # Elastic: with NNODES (such as 2, or 1:4 for one to four machines) and RDZV_ENDPOINT=host:port
-# set; a worker that dies is started again, up to MAX_RESTARTS (3) times, and resumes.
+# set. On one machine and elastic ones, workers that die are started again, up to MAX_RESTARTS (3)
+# times, and resume.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    sed -n '2,6s/^# //p' "$0" >&2
+    sed -n '2,7s/^# //p' "$0" >&2
     exit 2
 fi
 CONFIG=$1 GPUS=$2
 TOOLS=$(dirname "$0")
 source "$TOOLS/torchrun.sh"
-# A worker cannot tell that it is one started again: torch counts each machine's own failures.
+# On several machines a worker cannot tell that it is one started again: torch counts each
+# machine's own failures.
 RESUME=()
-if ((MAX_RESTARTS > 0)); then RESUME=(--resume); fi
+if [[ $MAX_RESTARTS != 0 && (${NNODES:-1} != 1 || -n ${RDZV_ENDPOINT:-}) ]]; then
+    RESUME=(--resume)
+fi
 exec "${LAUNCH[@]}" --max_restarts="$MAX_RESTARTS" \
     "$TOOLS/train.py" "$CONFIG" --launcher pytorch ${RESUME[@]+"${RESUME[@]}"} "${@:3}"

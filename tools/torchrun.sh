@@ -1,12 +1,11 @@
 # Sourced by dist_train.sh and dist_test.sh: sets LAUNCH, the call of torchrun's agent that starts
-# GPUS processes on this machine, and MAX_RESTARTS.
+# GPUS processes on this machine, and MAX_RESTARTS, where machines that do not meet have none.
 if [[ ${NNODES:-1} == *:* && -z ${RDZV_ENDPOINT:-} ]]; then
     echo "error: NNODES=$NNODES, from least to most machines, needs RDZV_ENDPOINT=host:port too" >&2
     exit 2
 fi
 LAUNCH=("${PYTHON:-python}" -m torch.distributed.run --nproc_per_node="$GPUS")
 if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any order
-    MAX_RESTARTS=${MAX_RESTARTS:-3}
     LAUNCH+=(--nnodes="${NNODES:-1}" --rdzv_backend="${RDZV_BACKEND:-c10d}"
         --rdzv_endpoint="$RDZV_ENDPOINT" --rdzv_id="${RDZV_ID:-none}")
 elif [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then # one machine, on a port that is free
@@ -14,5 +13,6 @@ elif [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then # one machine, on a port that
 else
     LAUNCH+=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+    [[ ${NNODES:-1} == 1 ]] || MAX_RESTARTS=${MAX_RESTARTS:-0}
 fi
-MAX_RESTARTS=${MAX_RESTARTS:-0}
+MAX_RESTARTS=${MAX_RESTARTS:-3}

@@ -1,5 +1,6 @@
 """Train a detector or a segmentor."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -76,7 +77,9 @@ def _set_starting_point(cfg: Config, resume: str | None) -> None:
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
     newest = checkpoint_to_resume(cfg.work_dir)
-    if resume == 'auto':
+    # A worker died, and torchrun started all again with their first arguments.
+    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    if resume == 'auto' or (restarted and newest):
         if newest is None:
             print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
         resume = newest

@@ -19,7 +19,7 @@ STEPS = 5
 COMPARABLE = f"""
 _base_ = '{ROOT}/configs/upernet_mambaout_demo_shapes.py'
 custom_imports = dict(imports=['mmvision_mamba', 'step_recorder'])
-custom_hooks = [dict(type='CheckpointMatchHook'), dict(type='StepRecorder')]
+custom_hooks = [dict(type='StepRecorder')]
 norm_cfg = dict(type='GN', num_groups=8)
 model = dict(
     data_preprocessor=dict(size=(64, 64)),

@@ -60,19 +60,21 @@ def test_torchrun_is_told_where_the_machines_meet(script, variables, expected, c
 
 
 @pytest.mark.parametrize(
-    ('variables', 'restarts'),
+    ('variables', 'restarts', 'resumes'),
     [
-        ({}, 0),
-        (STATIC, 0),
-        (ELASTIC, 3),
-        (dict(MAX_RESTARTS='1'), 1),
-        (dict(ELASTIC, MAX_RESTARTS='0'), 0),
+        ({}, 3, False),  # train.py sees that it is started again, and resumes
+        (dict(PORT='29500'), 3, False),
+        (STATIC, 0, False),
+        (dict(STATIC, MAX_RESTARTS='1'), 1, True),
+        (ELASTIC, 3, True),
+        (dict(MAX_RESTARTS='0'), 0, False),
+        (dict(ELASTIC, MAX_RESTARTS='0'), 0, False),
     ],
 )
-def test_workers_that_may_be_started_again_resume(variables, restarts, call):
+def test_workers_that_die_are_started_again(variables, restarts, resumes, call):
     words = call('dist_train.sh', *ARGUMENTS['dist_train.sh'], **variables).stdout.split()
     assert f'--max_restarts={restarts}' in words
-    assert ('--resume' in words) == (restarts > 0)
+    assert ('--resume' in words) == resumes
 
 
 def test_a_range_of_machines_needs_a_place_to_meet(call):
