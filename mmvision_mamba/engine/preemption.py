@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -35,12 +35,8 @@ class PreemptionHook(Hook):
     def __init__(self, save_minutes: float = 30.0) -> None:
         self.save_minutes = save_minutes
         self._told = False
-        self._group = None
 
     def before_train(self, runner) -> None:
-        if torch.distributed.is_initialized():
-            # On the CPU, so that a GPU's queue is not waited for.
-            self._group = torch.distributed.new_group(backend='gloo')
         self._pid = os.getpid()
         self._previous = signal.signal(signal.SIGTERM, self._note)
         self._saved_at = time.monotonic()
@@ -78,8 +74,8 @@ class PreemptionHook(Hook):
     def _agreed_action(self) -> int:
         late = is_main_process() and time.monotonic() - self._saved_at > 60 * self.save_minutes
         action = _SAVE_AND_EXIT if self._told else _SAVE if late else _GO_ON
-        if self._group is None:
-            return action
+        # In the group that is there: making one more, after torchrun has started the processes
+        # again, may meet the addresses of those that died, and wait for them.
         agreed = torch.tensor(action)
-        torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX, group=self._group)
+        all_reduce(agreed, 'max')
         return int(agreed)
