@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -103,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     for report in reports:
         print_report(report, console)
     if args.json is not None:
-        args.json.write_text(json.dumps([asdict(report) for report in reports], indent=1) + '\n')
+        args.json.write_text(json.dumps([vars(report) for report in reports], indent=1) + '\n')
     sys.exit(int(any(report.counts for report in reports)))
 
 
