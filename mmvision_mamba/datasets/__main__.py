@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -35,7 +34,7 @@ class SpeedColumn(ProgressColumn):
         return Text('' if task.speed is None else f'{task.speed:.0f} pictures/s')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='python -m mmvision_mamba.datasets', description=__doc__)
     commands = parser.add_subparsers(required=True, dest='command')
     check = commands.add_parser(
@@ -62,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override the config',
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -86,8 +85,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table, '')
 
 
-def main() -> None:
-    args = parse_args()
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_args(arguments)
     cfg = load_config(args.config, args.cfg_options)
     columns = (
         TextColumn('{task.description}', markup=False),
@@ -103,7 +102,7 @@ def main() -> None:
     for report in reports:
         print_report(report, console)
     if args.json is not None:
-        args.json.write_text(json.dumps([asdict(report) for report in reports], indent=1) + '\n')
+        args.json.write_text(json.dumps([vars(report) for report in reports], indent=1) + '\n')
     sys.exit(int(any(report.counts for report in reports)))
 
 

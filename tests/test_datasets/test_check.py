@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from mmvision_mamba.datasets import ADE_METAINFO, COCO_METAINFO, check, draw_shapes
+from mmvision_mamba.datasets.__main__ import main
 from mmvision_mamba.datasets.check import check_datasets
 from mmvision_mamba.datasets.coco_check import _decode_counts
 from mmvision_mamba.datasets.findings import KINDS
@@ -431,6 +435,32 @@ def test_run_lengths_are_decoded_as_pycocotools_does():
         assert sum(counts) == mask.size
 
 
+def test_the_command_ends_in_0_or_1_and_writes_its_findings(root, tmp_path, capsys):
+    path = tmp_path / 'config.py'
+    path.write_text(coco_config(root).pretty_text)
+    check = ['check', str(path), '--workers', '1', '--json', str(tmp_path / 'report.json')]
+    with pytest.raises(SystemExit) as stopped:
+        main(check)
+    assert stopped.value.code == 0
+    assert 'nothing found' in capsys.readouterr().out
+    edit(root, lambda c: c['images'].append(dict(c['images'][0], id=9, file_name='[no]\x1b.jpg')))
+    with pytest.raises(SystemExit) as stopped:
+        main([*check, '--split', 'train'])
+    assert stopped.value.code == 1
+    assert re.search(r'missing picture +│ +1 │ .*\[no\]\\x1b.jpg', capsys.readouterr().out)
+    (report,) = json.loads((tmp_path / 'report.json').read_text())
+    assert report['counts'] == {'missing picture': 1}
+    assert report['pictures'] == 4
+
+
+def test_a_mistake_on_the_command_line_ends_in_one_line_and_status_2(tmp_path):
+    command = [sys.executable, '-m', 'mmvision_mamba.datasets', 'check', 'nowhere.py']
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == 'error: config nowhere.py does not exist\n'
+
+
 def test_every_kind_is_explained():
     explained = (Path(__file__).parents[2] / 'docs' / 'data.md').read_text()
-    assert all(f'| {kind} |' in explained for kind in KINDS)
+    for name, kind in KINDS.items():
+        assert f'| {name} | {kind.meaning} | {kind.training} |' in explained
