@@ -20,7 +20,7 @@ class Kind(NamedTuple):
 
 
 _STOPS = 'does not start'
-_FAILS = 'the sample cannot be loaded'
+_FAILS = 'stops, or passes over it'
 _LEFT_OUT = 'leaves the object out'
 _USED = 'uses it as it is'
 
