@@ -14,6 +14,7 @@ default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=3, save_best='coco/segm_mAP', rule='greater'),
     throughput=dict(type='ThroughputHook'),
     summary=dict(type='RunSummaryHook'),
+    heap=dict(type='HeapTrimHook'),
 )
 tta_model = dict(
     type='MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)

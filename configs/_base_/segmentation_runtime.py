@@ -19,4 +19,5 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
     throughput=dict(type='ThroughputHook'),
     summary=dict(type='RunSummaryHook'),
+    heap=dict(type='HeapTrimHook'),
 )
