@@ -168,12 +168,12 @@ def printed(
     """
     evaluator = METRICS.build(dict(type=kind, ann_file=ann_file, classwise=True, **options))
     evaluator.dataset_meta = dict(classes=classes)
-    before = _megabytes()
+    before = megabytes()
     count = 0
     for sample in samples:
         evaluator.process({}, [sample])
         count += 1
-    collected = _megabytes() - before
+    collected = megabytes() - before
     text = io.StringIO()
     logger = MMLogger.get_current_instance()
     kept, logger.handlers = logger.handlers, [logging.StreamHandler(text)]
@@ -188,7 +188,7 @@ def printed(
     return lines, dict(seconds=seconds, megabytes=_peak_megabytes() - before, collected=collected)
 
 
-def _megabytes() -> float:
+def megabytes() -> float:
     pages = int(Path('/proc/self/statm').read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

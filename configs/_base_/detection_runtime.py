@@ -20,6 +20,7 @@ default_hooks = dict(
     preemption=dict(type='PreemptionHook'),
     throughput=dict(type='ThroughputHook'),
     summary=dict(type='RunSummaryHook'),
+    heap=dict(type='HeapTrimHook'),
 )
 tta_model = dict(
     type='MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)

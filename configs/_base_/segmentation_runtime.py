@@ -24,4 +24,5 @@ default_hooks = dict(
     preemption=dict(type='PreemptionHook'),
     throughput=dict(type='ThroughputHook'),
     summary=dict(type='RunSummaryHook'),
+    heap=dict(type='HeapTrimHook'),
 )

@@ -1,0 +1,83 @@
+"""What a process grows by for each picture tested, with and without HeapTrimHook, on a CPU.
+
+The metrics get what models give them: 100 masks of 640 x 480 as bitmaps, or maps of 512 x 512
+labels.
+
+    python benchmarks/evaluation_memory.py
+"""
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import coco_evaluation
+import torch
+from machine import machine
+from mmdet.registry import METRICS
+from mmseg.evaluation import IoUMetric
+from pycocotools import mask as rle
+
+from mmvision_mamba.engine.heap import HeapTrimHook
+
+RESULT = Path(__file__).resolve().parent / 'results' / 'evaluation_memory.json'
+PICTURES = 300
+MASKS = 100
+CLASSES = 150
+
+
+def detections() -> Iterator[dict]:
+    content = coco_evaluation.made_up_annotations(PICTURES)
+    for sample in coco_evaluation.jittered_detections(content, coco_evaluation.CLASSES):
+        predicted = sample['pred_instances']
+        masks = torch.from_numpy(rle.decode(predicted['masks'])).permute(2, 0, 1)
+        times = -(-MASKS // len(masks))
+        columns = {key: torch.cat([predicted[key]] * times)[:MASKS] for key in ('bboxes', 'scores')}
+        columns['labels'] = torch.cat([predicted['labels']] * times)[:MASKS]
+        columns['masks'] = torch.cat([masks.bool()] * times)[:MASKS].contiguous()
+        yield dict(sample, pred_instances=columns)
+
+
+def label_maps() -> Iterator[dict]:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(PICTURES):
+        labels = torch.randint(CLASSES, (1, 512, 512), generator=generator)
+        yield dict(pred_sem_seg=dict(data=labels.clone()), gt_sem_seg=dict(data=labels))
+
+
+def growth(task: str, trim: bool) -> dict[str, float]:
+    """Megabytes a picture: what the process grows by, and what is held."""
+    if task == 'masks':
+        with TemporaryDirectory() as folder:
+            ann_file = Path(folder, 'annotations.json')
+            ann_file.write_text(json.dumps(coco_evaluation.made_up_annotations(PICTURES)))
+            metric = METRICS.build(dict(type='CompiledCocoMetric', ann_file=str(ann_file)))
+        samples = detections()
+    else:
+        metric, samples = IoUMetric(), label_maps()
+        metric.dataset_meta = dict(classes=[str(i) for i in range(CLASSES)])
+    hook = HeapTrimHook()
+    before = coco_evaluation.megabytes()
+    for index, sample in enumerate(samples):
+        metric.process({}, [sample])
+        if trim:
+            hook.after_val_iter(None, index, sample)
+    del sample
+    grown = coco_evaluation.megabytes() - before
+    return dict(grown=grown / PICTURES, held=len(pickle.dumps(metric.results)) / 2**20 / PICTURES)
+
+
+def main() -> None:
+    result = dict(pictures=PICTURES, unit='megabytes a picture')
+    for task in ('masks', 'label_maps'):
+        for name, trim in (('without', False), ('with', True)):
+            figures = coco_evaluation.in_own_process(growth, task, trim)
+            result[f'{task}, {name} HeapTrimHook'] = {k: round(v, 4) for k, v in figures.items()}
+    result['machine'] = machine('cpu')
+    print(json.dumps(result, indent=2))
+    RESULT.write_text(json.dumps(result, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
