@@ -1,63 +1,17 @@
 """Checkpoints of which a whole one is on disk at any moment, whenever the run is stopped."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from .durable_files import PARTIAL, DurableLocalBackend
 from .loops import PROGRESS
 from .resume import POINTER
-
-_PARTIAL = '.partial'
-
-
-class DurableLocalBackend(LocalBackend):
-    """MMEngine's local files, each written whole or not at all."""
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write under a temporary name, wait for the disk, and only then rename.
-
-        Raises:
-            OSError: The file cannot be written; what stood under its name still does.
-        """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Of its own, because MMEngine has every process write some files.
-        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}')
-        try:
-            with open(partial, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            error.filename = error.filename or str(path)
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        self.put(obj.encode(encoding), filepath)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == 'posix':  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-# For every way in which MMEngine saves: its runners, its FSDP strategy, the best checkpoints.
-register_backend('local', DurableLocalBackend, force=True, prefixes='')
 
 
 class _RemoveLater:
@@ -87,7 +41,7 @@ class DurableCheckpointHook(CheckpointHook):
     def before_train(self, runner) -> None:
         super().before_train(runner)
         if is_main_process():
-            for partial in Path(self.out_dir).glob(f'*.pth.*{_PARTIAL}'):
+            for partial in Path(self.out_dir).glob(f'*.pth.*{PARTIAL}'):
                 partial.unlink(missing_ok=True)
 
     def save_now(self, runner, batches: int) -> str:

@@ -1,5 +1,6 @@
 """Pictures of training curves."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from ..errors import InputError
+from .durable_files import DurableLocalBackend
 from .run_logs import Curve, RunLog
 
 _COLORS = colormaps['tab10'].colors
@@ -55,16 +57,18 @@ def draw_comparison(logs: Mapping[str, RunLog], keys: Sequence[str]) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the picture; the format is the name's suffix.
+    """Write the picture, replacing another as a whole; the format is the name's suffix.
 
     Raises:
         InputError: matplotlib writes no such format.
     """
-    suffix = Path(path).suffix
+    suffix = Path(path).suffix.removeprefix('.')
     formats = figure.canvas.get_supported_filetypes()
-    if suffix.removeprefix('.') not in formats:
+    if suffix not in formats:
         raise InputError(f'{path}: pictures are written as {", ".join(sorted(formats))}')
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=suffix, dpi=120)
+    DurableLocalBackend().put(picture.getvalue(), path)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

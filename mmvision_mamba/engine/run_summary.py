@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
 import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..errors import InputError
+from .durable_files import DurableLocalBackend
 from .run_logs import RunLog, read_run
 
 _SECONDS = 'training_seconds'
@@ -77,12 +77,10 @@ class RunSummaryHook(Hook):
             **_of_log(log),
             best_checkpoints=_best_checkpoints(runner),
         )
-        _replace(
-            work_dir / 'summary.json',
-            lambda path: path.write_text(json.dumps(summary, indent=2) + '\n'),
-        )
+        text = json.dumps(summary, indent=2) + '\n'
+        DurableLocalBackend().put_text(text, work_dir / 'summary.json')
         figure = draw_run(log, summary['config'])
-        _replace(work_dir / 'curves.png', lambda path: save(figure, path))
+        save(figure, work_dir / 'curves.png')
 
 
 def _of_setup(runner) -> dict:
@@ -155,10 +153,3 @@ def _commit() -> str | None:
         return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that a reader sees the former one or the whole new one."""
-    part = path.with_name(f'.{os.getpid()}-{path.name}')
-    write(part)
-    part.replace(path)
