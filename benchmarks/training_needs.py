@@ -1,11 +1,11 @@
 """What a recipe's training needs, worked out from a training step measured here: time and memory.
 
     python benchmarks/training_needs.py
-    python benchmarks/training_needs.py --peak 312 --utilisation 0.25 --images-per-core 30
+    python benchmarks/training_needs.py --peak 312 --utilisation 0.1 --images-per-core 30
 
-Each recipe's real model takes steps on two random pictures, a GPU's share, of the recipe's size: on a
-GPU in the recipe's precision, on a CPU in float32, where models of over 200 million parameters are
-counted only. The formulas are in docs/scaling.md.
+Each recipe's real model takes steps on two random pictures, a GPU's share, of the recipe's size: on
+a GPU in the recipe's precision, on a CPU in float32, where models of over 200 million parameters
+are counted only. The formulas are in docs/scaling.md.
 """
 
 import argparse
@@ -151,9 +151,7 @@ def main() -> None:
     parser.add_argument(
         '--peak', type=float, help="estimate too: a GPU's TFLOP/s, as its maker says"
     )
-    parser.add_argument(
-        '--utilisation', type=float, default=0.25, help='part of it that is reached'
-    )
+    parser.add_argument('--utilisation', type=float, default=0.1, help='part of it that is reached')
     parser.add_argument('--efficiency', type=float, default=0.9, help='of several GPUs')
     parser.add_argument(
         '--images-per-core', type=float, help='pictures a second that one core of a loader prepares'
@@ -170,6 +168,8 @@ def main() -> None:
         settings={**vars(args), 'output': None},
         recipes={},
     )
+    slug = re.sub(r'\W+', '_', machine()).strip('_').lower()
+    output = args.output or RESULTS / f'training_needs_{slug}.json'
     for name, size in RECIPES.items():
         recipe = content['recipes'][name] = dict(size=size, counted=count(name, size))
         counted = recipe['counted']
@@ -182,6 +182,8 @@ def main() -> None:
             second = counted['flops_per_picture'] / (args.peak * 1e12 * args.utilisation)
             recipe['estimate'] = needs(name, second, args.efficiency, args.images_per_core)
             show(f'{name}, {second:.3f} s a picture estimated from FLOPs', recipe['estimate'])
+        # After each, so that a machine that runs out of memory leaves what it did.
+        output.write_text(json.dumps(content, indent=1) + '\n')
     show(
         'Counted, and measured bytes',
         [
@@ -198,9 +200,6 @@ def main() -> None:
             for name, r in content['recipes'].items()
         ],
     )
-    slug = re.sub(r'\W+', '_', machine()).strip('_').lower()
-    output = args.output or RESULTS / f'training_needs_{slug}.json'
-    output.write_text(json.dumps(content, indent=1) + '\n')
 
 
 def gigabytes(count: int) -> str:
