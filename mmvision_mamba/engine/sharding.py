@@ -28,12 +28,20 @@ def shard_training(cfg: Config) -> None:
     """Have the config's model trained by :class:`FullyShardedStrategy`. Changes ``cfg``.
 
     Raises:
-        InputError: There are no processes to shard over.
+        InputError: There are no processes to shard over, or the config has what cannot be sharded.
     """
     if cfg.launcher == 'none':
         raise InputError(
             '--fsdp spreads the model over several processes, and there is one: start them with '
             'tools/dist_train.sh or tools/slurm_train.sh'
+        )
+    hooks = [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or [])]
+    if any(hook.get('type') == 'EMAHook' for hook in hooks if isinstance(hook, dict)):
+        raise InputError('--fsdp: EMAHook copies the model, which cannot be done to a part of it')
+    if cfg.model.get('test_cfg', {}).get('mode') == 'slide':
+        raise InputError(
+            '--fsdp: model.test_cfg.mode is slide, where processes would wait for each other '
+            'because their pictures have different numbers of windows; validate by mode=whole'
         )
     cfg.runner_type = 'ShardedRunner'
     cfg.strategy = dict(type='FullyShardedStrategy')
