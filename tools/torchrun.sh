@@ -6,6 +6,9 @@ if [[ ${NNODES:-1} == *:* && -z ${RDZV_ENDPOINT:-} ]]; then
 fi
 LAUNCH=("${PYTHON:-python}" -m torch.distributed.run --nproc_per_node="$GPUS")
 if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any order
+    # A store of its own each time they meet: in a shared one, workers that are started again find
+    # the addresses of those that died, because each machine counts its own failures, and wait.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     LAUNCH+=(--nnodes="${NNODES:-1}" --rdzv_backend="${RDZV_BACKEND:-c10d}"
         --rdzv_endpoint="$RDZV_ENDPOINT" --rdzv_id="${RDZV_ID:-none}")
 elif [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then # one machine, on a port that is free

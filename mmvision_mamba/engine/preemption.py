@@ -74,8 +74,6 @@ class PreemptionHook(Hook):
     def _agreed_action(self) -> int:
         late = is_main_process() and time.monotonic() - self._saved_at > 60 * self.save_minutes
         action = _SAVE_AND_EXIT if self._told else _SAVE if late else _GO_ON
-        # In the group that is there: making one more, after torchrun has started the processes
-        # again, may meet the addresses of those that died, and wait for them.
         agreed = torch.tensor(action)
         all_reduce(agreed, 'max')
         return int(agreed)
