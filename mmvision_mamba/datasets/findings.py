@@ -76,7 +76,7 @@ KINDS = {
     'truncated seg map': Kind('the file ends before the picture does', _FAILS),
     'seg map of several channels': Kind('colours in place of class ids', _FAILS),
     'seg map of another size': Kind('than its picture', _FAILS),
-    'unknown label': Kind('an id outside the table of classes, and not 255', 'fails at the loss'),
+    'unknown label': Kind('an id outside the table of classes, and not 255', _FAILS),
 }
 
 

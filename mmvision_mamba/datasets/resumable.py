@@ -6,7 +6,7 @@ one process with a batch of n * b sees.
 """
 
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 import numpy as np
 import torch
@@ -134,7 +134,9 @@ class ResumableDataset(Dataset):
             if self.bad[index]:
                 continue
             try:
-                return self.dataset[index]
+                sample = self.dataset[index]
+                _check_labels(sample, self.dataset.metainfo.get('classes'))
+                return sample
             except Exception as error:
                 self._pass_over(index, error)
         raise InputError('no sample of the training data can be read')
@@ -169,6 +171,22 @@ class ResumableDataset(Dataset):
                 'or raise train_cfg.max_bad_samples to pass over as many'
             ) from error
         print_log(f'Passed over {what} ({count} of at most {self.max_bad_samples})', 'current')
+
+
+def _check_labels(sample: dict, classes: Sequence[str] | None) -> None:
+    """Refuse a seg map with a label that is no class, at which the loss would fail, on a GPU
+    without a word about the cause; 255 is what mmseg ignores.
+
+    Raises:
+        ValueError: Naming the label.
+    """
+    samples = sample.get('data_samples') if isinstance(sample, dict) else None
+    if classes is None or 'gt_sem_seg' not in (samples or ()):
+        return
+    labels = samples.gt_sem_seg.data
+    unknown = labels[(labels >= len(classes)) & (labels != 255)]
+    if len(unknown):
+        raise ValueError(f'label {int(unknown[0])} in its seg map, of {len(classes)} classes')
 
 
 def _name(dataset: Sized, index: int) -> str:

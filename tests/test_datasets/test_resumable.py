@@ -1,15 +1,22 @@
 """Training data depends on the seed and the place in the run, and on nothing else."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
+from mmengine.registry import DefaultScope
+from PIL import Image
 from torch.utils.data import DataLoader
 
+from mmvision_mamba.datasets import ADE_METAINFO, draw_shapes
 from mmvision_mamba.datasets.resumable import ResumableBatchSampler, ResumableDataset
 from mmvision_mamba.errors import InputError
+
+ROOT = Path(__file__).parents[2]
 
 
 class Numbers(BaseDataset):
@@ -121,3 +128,30 @@ def test_the_inner_data_set_answers_for_the_outer():
     assert dataset.dataset.pipeline == 'another'
     with pytest.raises(AttributeError, match='no_such'):
         dataset.no_such  # noqa: B018
+
+
+def test_a_seg_map_with_a_label_of_no_class_is_a_bad_sample(tmp_path):
+    root = draw_shapes(tmp_path / 'shapes', num_train=2, num_val=1) / 'ADEChallengeData2016'
+    name = sorted((root / 'annotations/training').glob('*.png'))[1]
+    seg_map = np.array(Image.open(name))
+    seg_map[:8, :8] = 77
+    Image.fromarray(seg_map).save(name)
+    cfg = Config.fromfile(ROOT / 'configs/upernet_mambaout_demo_shapes.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = ResumableDataset(
+            dict(
+                type='BaseSegDataset',
+                data_root=str(root),
+                data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+                img_suffix='.jpg',
+                seg_map_suffix='.png',
+                reduce_zero_label=True,
+                metainfo=ADE_METAINFO,
+                pipeline=[
+                    each for each in cfg.train_pipeline if not each.type.endswith('RandomCrop')
+                ],
+            )
+        )
+        assert dataset[0]['data_samples'].gt_sem_seg.data.max() <= 255
+        with pytest.raises(InputError, match=r'ValueError: label 76 in its seg map, of 8 classes'):
+            dataset[1]

@@ -231,13 +231,14 @@ def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
     limit, at_iteration_4, shapes_data
 ):
     folder = at_iteration_4
+    (folder / 'iter_2.pth').unlink()
     size = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) // 1024
     one = (folder / 'iter_4.pth').stat().st_size // 1024
     if limit == 'a full disk':
         allowed = subprocess.run(['unshare', '--map-root-user', '--mount', 'true'], check=False)
         if allowed.returncode:
             pytest.skip('needs a mount namespace of its own (unshare), not allowed here')
-        launcher, message = small_disk(folder, size - one // 2), 'No space left on device'
+        launcher, message = small_disk(folder, size + one // 2), 'No space left on device'
     else:
         launcher, message = limited_files(one - 100), 'File too large'
     # With room for one checkpoint only, the old one may not go before the new one is there.
