@@ -18,7 +18,7 @@ STEPS = 5
 # crops and flips, dropout, and batch norm, whose statistics are a process's own without SyncBN.
 COMPARABLE = f"""
 _base_ = '{ROOT}/configs/upernet_mambaout_demo_shapes.py'
-custom_imports = dict(imports=['mmvision_mamba', 'step_recorder'])
+custom_imports = dict(imports=[*_base_.custom_imports.imports, 'step_recorder'])
 custom_hooks = [dict(type='StepRecorder')]
 norm_cfg = dict(type='GN', num_groups=8)
 model = dict(

@@ -132,7 +132,7 @@ def test_a_run_that_stops_between_validations_has_curves_and_summary_of_the_last
     config = tmp_path / 'stopping_config.py'
     config.write_text(
         f'_base_ = {str(SEGMENTOR)!r}\n'
-        "custom_imports = dict(imports=['mmvision_mamba', 'stopping'])\n"
+        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'stopping'])\n"
         "custom_hooks = [dict(type='StoppingHook')]\n"
     )
     args = (config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_iters=4')
