@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -57,7 +58,9 @@ def main() -> None:
     pictures = []
     for name, metrics in MODELS.items():
         work_dir = args.work_dir / name
-        work_dir.mkdir(parents=True, exist_ok=True)
+        # train.py would not start a new run beside an earlier demo's.
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir(parents=True)
         config = str(ROOT / 'configs' / f'{name}.py')
         common = ('--work-dir', str(work_dir))
         print(f'Training {name}', flush=True)
