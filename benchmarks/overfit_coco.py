@@ -1,7 +1,7 @@
 """Proof that the real path learns: overfit 8 real COCO pictures with a small detector.
 
 The whole path is the one of ``mask_rcnn_mambavision_t_coco.py`` (mmdet's CocoDataset, pipelines,
-Mask R-CNN, CocoMetric); only the backbone is smaller, the pictures are shrunk, and training and
+Mask R-CNN, COCO's metric); only the backbone is smaller, the pictures are shrunk, and training and
 testing read the same 8. Needs COCO under data/coco or $MMVISION_DATA/coco.
 
     MMVISION_DATA=/path/to/data python benchmarks/overfit_coco.py

@@ -51,7 +51,7 @@ class NonFiniteLossHook(Hook):
             optimizer.zero_grad(set_to_none=True)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        names = list(outputs)
+        names = [name for name in outputs if 'loss' in name]  # what MMEngine adds up
         values = torch.stack([torch.as_tensor(outputs[name]).detach().float() for name in names])
         finite = values.isfinite()
         if not self._step_skipped and not _anywhere(~finite.all()):

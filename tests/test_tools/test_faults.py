@@ -40,6 +40,11 @@ SIX_ITERATIONS = (
     'train_dataloader.num_workers=2',
     'train_dataloader.persistent_workers=True',
 )
+ENDLESS = (
+    'train_cfg.max_iters=1000',
+    'train_cfg.val_interval=1000',
+    'train_dataloader.batch_size=2',
+)
 
 
 class Run:
@@ -150,6 +155,21 @@ def test_sigterm_saves_in_mid_epoch_and_the_resumed_run_equals_an_uninterrupted_
     assert (folder / 'epoch_2.pth').is_file()
 
 
+def workers(run):
+    """The training processes under torchrun, by rank."""
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    ranks = {child.environ().get('RANK'): child for child in children}
+    return ranks['0'], ranks['1']
+
+
+def test_sigterm_to_one_of_two_processes_saves_and_ends_both(shapes_data, tmp_path):
+    run = Run(tmp_path, SEGMENTOR, ENDLESS, data=shapes_data, launcher=['bash'], count=[2])
+    run.wait_for(lambda output: re.search(r'Iter\(train\)\s+\[\s*2/', output))
+    workers(run)[1].send_signal(signal.SIGTERM)
+    run.wait(status=0)
+    assert re.search(r'SIGTERM: saved .*iter_\d+\.pth; --resume goes on', run.output)
+
+
 def test_a_worker_killed_in_mid_epoch_is_restarted_and_the_curve_goes_on(shapes_data, tmp_path):
     options = [
         *TWO_EPOCHS,
@@ -160,9 +180,7 @@ def test_a_worker_killed_in_mid_epoch_is_restarted_and_the_curve_goes_on(shapes_
     two_processes = dict(data=shapes_data, launcher=['bash'], count=[2])
     run = Run(tmp_path / 'killed', DETECTOR, options, **two_processes)
     run.wait_for(lambda output: re.search(r'Epoch\(train\)\s+\[2\]\[2/4\]', output))
-    children = psutil.Process(run.process.pid).children(recursive=True)
-    (victim,) = [child for child in children if child.environ().get('RANK') == '1']
-    victim.kill()
+    workers(run)[1].kill()
     run.wait()
     assert re.search(r'resumed epoch: 1, iter: [67]', run.output)
 
