@@ -8,9 +8,12 @@ import torch
 
 
 def machine(device: str | None = None) -> str:
-    """The GPU; without one, or for ``device='cpu'``, the processor and torch's thread count."""
+    """The GPU; without one, or for ``device='cpu'``, the processor, its instruction set as torch
+    uses it, and torch's thread count."""
     if device != 'cpu' and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpuinfo = Path('/proc/cpuinfo')
     names = re.findall(r'model name\s*:\s*(.+)', cpuinfo.read_text()) if cpuinfo.exists() else []
-    return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads'
+    name = names[0] if names else platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f'{name} {instructions}, {torch.get_num_threads()} threads'
