@@ -76,9 +76,11 @@ def _set_starting_point(cfg: Config, resume: str | None) -> None:
     """Decide between a new run, which may not overwrite another, and going on with one."""
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
-    newest = checkpoint_to_resume(cfg.work_dir)
     # A worker died, and torchrun started all again with their first arguments.
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    # A checkpoint that is named needs none of the work dir's, which are read whole to be believed.
+    look = restarted or resume in (None, 'auto')
+    newest = checkpoint_to_resume(cfg.work_dir) if look else None
     if resume == 'auto' or (restarted and newest):
         if newest is None:
             print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')

@@ -325,3 +325,15 @@ def test_averaged_weights_and_accumulated_gradients_survive_an_interruption(shap
 def test_a_new_run_does_not_overwrite_another(uninterrupted_segmentor, shapes_data):
     run = Run(uninterrupted_segmentor, SEGMENTOR, SIX_ITERATIONS, data=shapes_data).wait(status=2)
     assert 'holds a run already (up to iter_6.pth): go on with it by --resume' in run.output
+
+
+def test_a_checkpoint_that_is_named_is_resumed_whatever_lies_in_the_work_dir(
+    at_iteration_4, uninterrupted_segmentor, shapes_data, tmp_path
+):
+    work_dir = tmp_path / 'damaged'
+    work_dir.mkdir()
+    (work_dir / 'iter_2.pth').write_bytes(b'half')
+    options = ('--resume', at_iteration_4 / 'iter_4.pth')
+    run = Run(work_dir, SEGMENTOR, SIX_ITERATIONS, *options, data=shapes_data).wait()
+    assert 'resumed epoch: 0, iter: 4' in run.output
+    assert losses(work_dir)[6] == pytest.approx(losses(uninterrupted_segmentor)[6], abs=1e-6)
