@@ -4,11 +4,11 @@ if [[ ${NNODES:-1} == *:* && -z ${RDZV_ENDPOINT:-} ]]; then
     echo "error: NNODES=$NNODES, from least to most machines, needs RDZV_ENDPOINT=host:port too" >&2
     exit 2
 fi
+# A new store each time workers are started: in the agent's shared one, those started again find the
+# addresses of those that died (torch 2.11 puts no attempt's prefix before its keys any more).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 LAUNCH=("${PYTHON:-python}" -m torch.distributed.run --nproc_per_node="$GPUS")
 if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any order
-    # A store of its own each time they meet: in a shared one, workers that are started again find
-    # the addresses of those that died, because each machine counts its own failures, and wait.
-    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     LAUNCH+=(--nnodes="${NNODES:-1}" --rdzv_backend="${RDZV_BACKEND:-c10d}"
         --rdzv_endpoint="$RDZV_ENDPOINT" --rdzv_id="${RDZV_ID:-none}")
 elif [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then # one machine, on a port that is free

@@ -65,6 +65,7 @@ class Run:
                     MMVISION_DATA=str(data),
                     OMP_NUM_THREADS='1',
                     PYTHON=sys.executable,
+                    MAX_RESTARTS='1',  # one kill, one restart
                 ),
                 stdout=output,
                 stderr=subprocess.STDOUT,
