@@ -41,6 +41,16 @@ def test_large_scores_neither_overflow_nor_vanish(instruction_set, any_length):
 
 
 @needs_kernel
+def test_a_nan_reaches_the_results_of_its_own_query_and_no_others(instruction_set, any_length):
+    torch.manual_seed(0)
+    qkv = torch.randn(1, 70, 3, 2, 16)
+    qkv[0, 30, 0, 1, 5] = float('nan')
+    y = attention(qkv).unflatten(-1, (2, 16))
+    assert y[0, 30, 1].isnan().all()
+    assert y.isnan().sum() == 16
+
+
+@needs_kernel
 @pytest.mark.parametrize('threads', [1, 2, 7, 64])
 def test_any_number_of_threads(monkeypatch, threads):
     qkv = torch.randn(1, 200, 3, 3, 20)

@@ -171,6 +171,7 @@ INLINE VecF exp2(VecF x) {
   VecF whole = (VecF)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
   return (VecF)_mm512_scalef_ps((__m512)polynomial_of_exp2(x - whole), (__m512)whole);
 }
+INLINE VecF exp2_of_negative(VecF x) { return exp2(x); }
 
 #else
 
@@ -185,6 +186,17 @@ INLINE VecF exp2(VecF x) {
   VecI result = bits_of<VecI>(p) + (bits_of<VecI>(shifted) << 23);
   result = (result & ~(low | high)) | (high & 0x7f800000) | (nan & 0x7fc00000);
   return bits_of<VecF>(result);
+}
+
+// 2^x of x up to 0, at least 2^-126; nan of nan.
+INLINE VecF exp2_of_negative(VecF x) {
+  // As above, with the exponent's bias in the low bits too.
+  const float magic = 12582912.0f + 127.0f;
+  VecF least = splat(-126.0f);
+  VecF bounded = least > x ? least : x;
+  VecF shifted = bounded + magic;
+  VecF power = bits_of<VecF>(bits_of<VecI>(shifted) << 23);
+  return polynomial_of_exp2(bounded - (shifted - magic)) * power;
 }
 
 #endif
