@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,8 @@ def start(shapes_data):
 
     def start(folder, tool, *args, **environment):
         paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-        return subprocess.Popen(
+        output = tempfile.NamedTemporaryFile(prefix='output_', dir=folder)
+        process = subprocess.Popen(
             [
                 'bash' if tool.endswith('.sh') else sys.executable,
                 ROOT / 'tools' / tool,
@@ -68,17 +71,25 @@ def start(shapes_data):
                 MMVISION_DATA=str(shapes_data),
                 **environment,
             ),
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
+            start_new_session=True,
         )
+        process.output = output  # a file: a pipe that nobody reads yet fills up, and stops it
+        return process
 
     return start
 
 
 def finish(*processes) -> str:
     """What they printed, once all have ended well."""
-    printed = [process.communicate()[0] for process in processes]
+    for process in processes:
+        try:
+            process.wait(300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    printed = [Path(process.output.name).read_text() for process in processes]
     for process, text in zip(processes, printed):
         assert process.returncode == 0, text[-4000:]
     return ''.join(printed)

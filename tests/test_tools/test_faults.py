@@ -156,6 +156,24 @@ def test_sigterm_saves_in_mid_epoch_and_the_resumed_run_equals_an_uninterrupted_
     assert (folder / 'epoch_2.pth').is_file()
 
 
+def test_sigterm_during_validation_ends_it_and_the_resumed_run_trains_on(
+    uninterrupted_detector, shapes_data, tmp_path
+):
+    folder = tmp_path / 'run'
+    options = [*TWO_EPOCHS, 'train_cfg.val_interval=1', 'val_dataloader.batch_size=1']
+    run = Run(folder, DETECTOR, options, data=shapes_data)
+    run.wait_for(lambda output: re.search(r'Epoch\(val\)\s+\[1\]\[\s*1/', output))
+    run.process.send_signal(signal.SIGTERM)
+    run.wait(status=0)
+    assert re.search(
+        r'SIGTERM: --resume goes on from .*epoch_1\.pth, without validating', run.output
+    )
+    assert 'coco/bbox_mAP' not in run.output
+
+    Run(folder, DETECTOR, TWO_EPOCHS, '--resume', data=shapes_data).wait()
+    assert_same_losses(folder, uninterrupted_detector)
+
+
 def workers(run):
     """The training processes under torchrun, by rank."""
     children = psutil.Process(run.process.pid).children(recursive=True)
