@@ -55,27 +55,28 @@ def start(shapes_data):
 
     def start(folder, tool, *args, **environment):
         paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-        output = tempfile.NamedTemporaryFile(prefix='output_', dir=folder)
-        process = subprocess.Popen(
-            [
-                'bash' if tool.endswith('.sh') else sys.executable,
-                ROOT / 'tools' / tool,
-                *map(str, args),
-            ],
-            cwd=folder,
-            env=dict(
-                os.environ,
-                PYTHON=sys.executable,
-                PYTHONPATH=os.pathsep.join(paths),
-                OMP_NUM_THREADS='1',
-                MMVISION_DATA=str(shapes_data),
-                **environment,
-            ),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        process.output = output  # a file: a pipe that nobody reads yet fills up, and stops it
+        # A file: a pipe that nobody reads yet fills up, and stops the process.
+        with tempfile.NamedTemporaryFile(prefix='output_', dir=folder, delete=False) as output:
+            process = subprocess.Popen(
+                [
+                    'bash' if tool.endswith('.sh') else sys.executable,
+                    ROOT / 'tools' / tool,
+                    *map(str, args),
+                ],
+                cwd=folder,
+                env=dict(
+                    os.environ,
+                    PYTHON=sys.executable,
+                    PYTHONPATH=os.pathsep.join(paths),
+                    OMP_NUM_THREADS='1',
+                    MMVISION_DATA=str(shapes_data),
+                    **environment,
+                ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        process.output = Path(output.name)
         return process
 
     return start
@@ -89,7 +90,7 @@ def finish(*processes) -> str:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    printed = [Path(process.output.name).read_text() for process in processes]
+    printed = [process.output.read_text() for process in processes]
     for process, text in zip(processes, printed):
         assert process.returncode == 0, text[-4000:]
     return ''.join(printed)
