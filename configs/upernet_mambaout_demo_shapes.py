@@ -14,7 +14,7 @@ model = dict(
     decode_head=dict(in_channels=[48, 96, 192, 288], channels=48, num_classes=8),
     auxiliary_head=dict(in_channels=192, channels=48, num_classes=8),
 )
-max_iters = 2300
+max_iters = 1900
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

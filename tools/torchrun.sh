@@ -5,7 +5,7 @@ if [[ ${NNODES:-1} == *:* && -z ${RDZV_ENDPOINT:-} ]]; then
     exit 2
 fi
 # A new store each time workers are started: in the agent's shared one, those started again find the
-# addresses of those that died (torch 2.11 puts no attempt's prefix before its keys any more).
+# addresses of those that died, and fail or wait (torch 2.11; see pytorch's issue 135712).
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 LAUNCH=("${PYTHON:-python}" -m torch.distributed.run --nproc_per_node="$GPUS")
 if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any order
