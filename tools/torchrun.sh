@@ -12,7 +12,8 @@ if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any orde
     LAUNCH+=(--nnodes="${NNODES:-1}" --rdzv_backend="${RDZV_BACKEND:-c10d}"
         --rdzv_endpoint="$RDZV_ENDPOINT" --rdzv_id="${RDZV_ID:-none}")
 elif [[ ${NNODES:-1} == 1 && -z ${PORT:-} ]]; then # one machine, on a port that is free
-    LAUNCH+=(--standalone)
+    # By that name, because the machine's own need not resolve.
+    LAUNCH+=(--standalone --local_addr=localhost)
 else
     LAUNCH+=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")

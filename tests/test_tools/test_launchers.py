@@ -44,7 +44,7 @@ def test_without_arguments_the_usage_is_printed(script, call):
 @pytest.mark.parametrize(
     ('variables', 'expected'),
     [
-        ({}, ['--standalone']),
+        ({}, ['--standalone', '--local_addr=localhost']),  # the machine's own name may not resolve
         (dict(PORT='29500'), ['--master_addr=127.0.0.1', '--master_port=29500']),
         (STATIC, ['--nnodes=2', '--node_rank=1', '--master_addr=host', '--master_port=29400']),
         (ELASTIC, ['--nnodes=1:4', '--rdzv_backend=c10d', '--rdzv_endpoint=host:29400']),
