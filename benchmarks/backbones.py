@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from mmvision_mamba.analysis.flops import count_flops, count_parameters
 from mmvision_mamba.backbones import MambaOut, MambaVision
 from mmvision_mamba.backbones.mambavision import ARCHITECTURES, WINDOW_PADDINGS
-from mmvision_mamba.engine.flops import count_flops, count_parameters
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 BASELINE = 'timm/convnext_tiny'

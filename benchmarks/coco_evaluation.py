@@ -1,6 +1,6 @@
 """Time and memory of COCO evaluation: pycocotools, mmdet's FasterCocoMetric, and this toolkit's.
 
-All get the same made-up detections of 5,000 pictures with COCO's statistics, each in a process of
+All get the same made-up detections of 5,000 images with COCO's statistics, each in a process of
 its own, and must agree in every number they print.
 
     python benchmarks/coco_evaluation.py
@@ -31,28 +31,28 @@ from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 from pycocotools import mask as rle
 
-import mmvision_mamba.engine.coco_metric  # noqa: F401  (registration)
+import mmvision_mamba.evaluation.coco_metric  # noqa: F401  (registration)
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / 'benchmarks' / 'results' / 'coco_evaluation.json'
 WIDTH, HEIGHT = 640, 480
 NUM_CLASSES = 80
 CLASSES = tuple(f'class {i}' for i in range(NUM_CLASSES))
-OBJECTS_PER_PICTURE = 7.3
+OBJECTS_PER_IMAGE = 7.3
 # Of the logarithm of a side in pixels: 41 % of COCO's objects are below 32 pixels, 76 % below 96.
 MEAN_SIDE, SPREAD_OF_SIDES = 4.0, 1.25
 CROWDS = 0.012
-MAX_PER_PICTURE = 100
+MAX_PER_IMAGE = 100
 BASELINE, MMDETS, OURS = 'CocoMetric', 'FasterCocoMetric', 'CompiledCocoMetric'
 
 
-def made_up_annotations(pictures: int, seed: int = 0) -> dict:
+def made_up_annotations(images: int, seed: int = 0) -> dict:
     """Annotations in COCO's format: polygons, and crowds as uncompressed RLE."""
     rng = np.random.default_rng(seed)
     frequencies = 1 / np.arange(2, NUM_CLASSES + 2)
     annotations = []
-    for image_id in range(1, pictures + 1):
-        for _ in range(rng.geometric(1 / (1 + OBJECTS_PER_PICTURE)) - 1):
+    for image_id in range(1, images + 1):
+        for _ in range(rng.geometric(1 / (1 + OBJECTS_PER_IMAGE)) - 1):
             outline = _outline(rng)
             annotation = dict(
                 id=len(annotations) + 1,
@@ -67,14 +67,14 @@ def made_up_annotations(pictures: int, seed: int = 0) -> dict:
                 annotation['segmentation'] = dict(size=mask['size'], counts=_runs(mask))
             annotations.append(annotation)
     return dict(
-        images=[dict(id=i + 1, width=WIDTH, height=HEIGHT) for i in range(pictures)],
+        images=[dict(id=i + 1, width=WIDTH, height=HEIGHT) for i in range(images)],
         categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
         annotations=annotations,
     )
 
 
 def _outline(rng: np.random.Generator) -> np.ndarray:
-    """A star-shaped polygon ``(24, 2)`` inside the picture, in pixels."""
+    """A star-shaped polygon ``(24, 2)`` inside the image, in pixels."""
     size = np.exp(rng.normal(MEAN_SIDE, SPREAD_OF_SIDES)) * np.exp(
         rng.normal(0, 0.3) * np.array([1, -1])
     )
@@ -93,7 +93,7 @@ def _runs(mask: dict) -> list[int]:
 
 
 def jittered_detections(content: dict, classes: tuple[str, ...], seed: int = 0) -> Iterator[dict]:
-    """What a detector might say of pictures, as the data samples that mmdet's metrics take.
+    """What a detector might say of images, as the data samples that mmdet's metrics take.
 
     Of the annotated objects some are missed, some found several times, moved and resized; some
     have another class; beside them stand false ones. Scores are two decimals, so many are equal.
@@ -107,13 +107,13 @@ def jittered_detections(content: dict, classes: tuple[str, ...], seed: int = 0) 
     label_of = {category['id']: category['name'] for category in content['categories']}
     label_of = {key: classes.index(name) for key, name in label_of.items() if name in classes}
     objects = [a for a in content['annotations'] if not a['iscrowd']]
-    of_picture = {}
+    of_image = {}
     for annotation in objects:
-        of_picture.setdefault(annotation['image_id'], []).append(annotation)
+        of_image.setdefault(annotation['image_id'], []).append(annotation)
     for image in content['images']:
         found = [
             (annotation, rng.exponential(0.06))
-            for annotation in of_picture.get(image['id'], [])
+            for annotation in of_image.get(image['id'], [])
             for _ in range(rng.choice(4, p=[0.12, 0.6, 0.2, 0.08]))
         ]
         false = [(objects[rng.integers(len(objects))], 1.0) for _ in range(rng.geometric(0.025))]
@@ -122,7 +122,7 @@ def jittered_detections(content: dict, classes: tuple[str, ...], seed: int = 0) 
             for annotation, noise in (found + false)
         ]
         detections.sort(key=lambda detection: -detection['scores'])
-        detections = detections[:MAX_PER_PICTURE]
+        detections = detections[:MAX_PER_IMAGE]
         columns = {key: [d[key] for d in detections] for key in detections[0]}
         yield dict(
             img_id=image['id'],
@@ -164,7 +164,7 @@ def printed(
     """What an evaluation prints of numbers, line by line, and what it took.
 
     The costs are ``seconds`` of evaluating, ``megabytes`` at most beside what the process had
-    before, and ``collected``, the megabytes that were held when the last picture had been seen.
+    before, and ``collected``, the megabytes that were held when the last image had been seen.
     """
     evaluator = METRICS.build(dict(type=kind, ann_file=ann_file, classwise=True, **options))
     evaluator.dataset_meta = dict(classes=classes)
@@ -197,8 +197,8 @@ def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def write_results(folder: Path, pictures: int) -> None:
-    content = made_up_annotations(pictures)
+def write_results(folder: Path, images: int) -> None:
+    content = made_up_annotations(images)
     (folder / 'annotations.json').write_text(json.dumps(content))
     with open(folder / 'samples.pkl', 'wb') as file:
         for sample in jittered_detections(content, CLASSES):
@@ -224,13 +224,13 @@ def in_own_process(function, *args):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pictures', type=int, default=5000)
+    parser.add_argument('--images', type=int, default=5000)
     parser.add_argument('--rounds', type=int, default=3)
     args = parser.parse_args()
     costs = {metric: [] for metric in (BASELINE, MMDETS, OURS)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        in_own_process(write_results, folder, args.pictures)
+        in_own_process(write_results, folder, args.images)
         for _ in range(args.rounds):
             lines = {}
             for metric in costs:
@@ -248,7 +248,7 @@ def main() -> None:
         for metric, runs in costs.items()
     }
     result = dict(
-        pictures=args.pictures,
+        images=args.images,
         objects=len(content['annotations']),
         detections=detections,
         equal_lines=len(lines[OURS]),
@@ -259,7 +259,7 @@ def main() -> None:
         versions={name: version(name) for name in ('pycocotools', 'faster-coco-eval')},
     )
     print(json.dumps(result, indent=2))
-    if args.pictures == parser.get_default('pictures'):
+    if args.images == parser.get_default('images'):
         RESULT.write_text(json.dumps(result, indent=2) + '\n')
 
 

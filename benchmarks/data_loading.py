@@ -1,4 +1,4 @@
-"""Time the train pipelines of the COCO and ADE20K configs on real pictures, in images per second.
+"""Time the train pipelines of the COCO and ADE20K configs on real images, in images per second.
 
     MMVISION_DATA=FOLDER python benchmarks/data_loading.py
 
@@ -157,7 +157,7 @@ def measure(name: str, images: int, rounds: int) -> list[dict]:
             dict(
                 config=name,
                 pipeline=variant,
-                pictures=len(datasets[variant]),
+                images=len(datasets[variant]),
                 images_per_second=round(1e3 / total, 1),
                 ms={k: round(v, 2) for k, v in sorted(ms.items(), key=lambda item: -item[1])},
                 **{f'masks_{key}': round(value, 2) for key, value in passed.items()},

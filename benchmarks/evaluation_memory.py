@@ -1,4 +1,4 @@
-"""What a process grows by for each picture tested, with and without HeapTrimHook, on a CPU.
+"""What a process grows by for each image tested, with and without HeapTrimHook, on a CPU.
 
 The metrics get what models give them: 100 masks of 640 x 480 as bitmaps, or maps of 512 x 512
 labels.
@@ -19,16 +19,16 @@ from mmdet.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from pycocotools import mask as rle
 
-from mmvision_mamba.engine.heap import HeapTrimHook
+from mmvision_mamba.engine.hooks.heap import HeapTrimHook
 
 RESULT = Path(__file__).resolve().parent / 'results' / 'evaluation_memory.json'
-PICTURES = 300
+IMAGES = 300
 MASKS = 100
 CLASSES = 150
 
 
 def detections() -> Iterator[dict]:
-    content = coco_evaluation.made_up_annotations(PICTURES)
+    content = coco_evaluation.made_up_annotations(IMAGES)
     for sample in coco_evaluation.jittered_detections(content, coco_evaluation.CLASSES):
         predicted = sample['pred_instances']
         masks = torch.from_numpy(rle.decode(predicted['masks'])).permute(2, 0, 1)
@@ -41,17 +41,17 @@ def detections() -> Iterator[dict]:
 
 def label_maps() -> Iterator[dict]:
     generator = torch.Generator().manual_seed(0)
-    for _ in range(PICTURES):
+    for _ in range(IMAGES):
         labels = torch.randint(CLASSES, (1, 512, 512), generator=generator)
         yield dict(pred_sem_seg=dict(data=labels.clone()), gt_sem_seg=dict(data=labels))
 
 
 def growth(task: str, trim: bool) -> dict[str, float]:
-    """Megabytes a picture: what the process grows by, and what is held."""
+    """Megabytes an image: what the process grows by, and what is held."""
     if task == 'masks':
         with TemporaryDirectory() as folder:
             ann_file = Path(folder, 'annotations.json')
-            ann_file.write_text(json.dumps(coco_evaluation.made_up_annotations(PICTURES)))
+            ann_file.write_text(json.dumps(coco_evaluation.made_up_annotations(IMAGES)))
             metric = METRICS.build(dict(type='CompiledCocoMetric', ann_file=str(ann_file)))
         samples = detections()
     else:
@@ -65,11 +65,11 @@ def growth(task: str, trim: bool) -> dict[str, float]:
             hook.after_val_iter(None, index, sample)
     del sample
     grown = coco_evaluation.megabytes() - before
-    return dict(grown=grown / PICTURES, held=len(pickle.dumps(metric.results)) / 2**20 / PICTURES)
+    return dict(grown=grown / IMAGES, held=len(pickle.dumps(metric.results)) / 2**20 / IMAGES)
 
 
 def main() -> None:
-    result = dict(pictures=PICTURES, unit='megabytes a picture')
+    result = dict(images=IMAGES, unit='megabytes an image')
     for task in ('masks', 'label_maps'):
         for name, trim in (('without', False), ('with', True)):
             figures = coco_evaluation.in_own_process(growth, task, trim)

@@ -1,7 +1,7 @@
-"""Proof that the real path learns: overfit 8 real COCO pictures with a small detector.
+"""Proof that the real path learns: overfit 8 real COCO images with a small detector.
 
 The whole path is the one of ``mask_rcnn_mambavision_t_coco.py`` (mmdet's CocoDataset, pipelines,
-Mask R-CNN, COCO's metric); only the backbone is smaller, the pictures are shrunk, and training and
+Mask R-CNN, COCO's metric); only the backbone is smaller, the images are shrunk, and training and
 testing read the same 8. Needs COCO under data/coco or $MMVISION_DATA/coco.
 
     MMVISION_DATA=/path/to/data python benchmarks/overfit_coco.py
@@ -18,28 +18,28 @@ from machine import machine
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvision_mamba.engine.config import fit_to_machine
+from mmvision_mamba.config import fit_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / 'benchmarks' / 'results' / 'overfit_coco.json'
 
 
 def write_subset(source: Path, target: Path, count: int) -> None:
-    """Write the annotations of the first ``count`` pictures that hold 2 to 6 objects, no crowds."""
+    """Write the annotations of the first ``count`` images that hold 2 to 6 objects, no crowds."""
     content = json.loads(source.read_text())
-    of_picture = {}
+    of_image = {}
     for annotation in content['annotations']:
-        of_picture.setdefault(annotation['image_id'], []).append(annotation)
+        of_image.setdefault(annotation['image_id'], []).append(annotation)
     chosen = [
         image
         for image in sorted(content['images'], key=lambda image: image['id'])
-        if 2 <= len(of_picture.get(image['id'], [])) <= 6
-        and not any(annotation['iscrowd'] for annotation in of_picture[image['id']])
+        if 2 <= len(of_image.get(image['id'], [])) <= 6
+        and not any(annotation['iscrowd'] for annotation in of_image[image['id']])
     ][:count]
     if len(chosen) < count:
-        raise SystemExit(f'{source} has only {len(chosen)} fitting pictures of {count}')
+        raise SystemExit(f'{source} has only {len(chosen)} fitting images of {count}')
     content['images'] = chosen
-    content['annotations'] = [a for image in chosen for a in of_picture[image['id']]]
+    content['annotations'] = [a for image in chosen for a in of_image[image['id']]]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(content))
 
@@ -81,13 +81,13 @@ def small_config(ann_file: Path, work_dir: Path, iterations: int) -> Config:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pictures', type=int, default=8)
+    parser.add_argument('--images', type=int, default=8)
     parser.add_argument('--iterations', type=int, default=400)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'overfit_coco')
     args = parser.parse_args()
     data = Path(os.environ.get('MMVISION_DATA', 'data'))
     ann_file = args.work_dir / 'instances.json'
-    write_subset(data / 'coco/annotations/instances_train2017.json', ann_file, args.pictures)
+    write_subset(data / 'coco/annotations/instances_train2017.json', ann_file, args.images)
     cfg = small_config(ann_file, args.work_dir, args.iterations)
     for split in ('val', 'test'):
         cfg[f'{split}_dataloader'].dataset.data_prefix = dict(img='train2017/')
@@ -97,7 +97,7 @@ def main() -> None:
     seconds = time.time() - start
     metrics = runner.val_loop.run()
     result = dict(
-        pictures=args.pictures,
+        images=args.images,
         iterations=args.iterations,
         seconds=round(seconds),
         box_AP=metrics['coco/bbox_mAP'],

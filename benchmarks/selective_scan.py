@@ -27,7 +27,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from mmvision_mamba.ops import available_backends, reference, selective_scan
+from mmvision_mamba.ops import available_backends, selective_scan
+from mmvision_mamba.ops.scan import reference
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 STATE = 8

@@ -3,7 +3,7 @@
     python benchmarks/training_needs.py
     python benchmarks/training_needs.py --peak 312 --utilisation 0.1 --images-per-core 30
 
-Each recipe's real model takes steps on two random pictures, a GPU's share, of the recipe's size: on
+Each recipe's real model takes steps on two random images, a GPU's share, of the recipe's size: on
 a GPU in the recipe's precision, on a CPU in float32, where models of over 200 million parameters
 are counted only. The formulas are in docs/scaling.md.
 """
@@ -29,44 +29,45 @@ from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.table import Table
 
-from mmvision_mamba.engine.config import fit_to_machine, load_config
-from mmvision_mamba.engine.flops import build_on_meta, count_parameters, model_flops
+from mmvision_mamba.analysis.flops import count_parameters, model_flops
+from mmvision_mamba.checkpoints.meta_model import build_on_meta
+from mmvision_mamba.config import fit_to_machine, load_config
 from mmvision_mamba.engine.sharding import backbone_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
-# Height and width of a training picture; COCO's is the largest of the recipe's scales.
+# Height and width of a training image; COCO's is the largest of the recipe's scales.
 RECIPES = {
     'cascade_mask_rcnn_mambavision_t_coco': (800, 1333),
     'upernet_mambavision_t_ade20k': (512, 512),
     'upernet_mambavision_l2_ade20k': (512, 512),
     'upernet_mambavision_l3_ade20k': (640, 640),
 }
-# Pictures to train on and to validate on; of COCO's 118,287, those with objects, as mmdet does.
-PICTURES = {'coco': (117_266, 5_000), 'ade20k': (20_210, 2_000)}
-OBJECTS = 7  # in a COCO picture, on average
+# Images to train on and to validate on; of COCO's 118,287, those with objects, as mmdet does.
+IMAGES = {'coco': (117_266, 5_000), 'ade20k': (20_210, 2_000)}
+OBJECTS = 7  # in a COCO image, on average
 MOST_PARAMETERS_ON_CPU = 200e6
 GPUS = (1, 8, 64)
 PER_GPU = 2
 
 
 def batch_of(cfg: Config, size: tuple[int, int]) -> dict:
-    """A GPU's share of random pictures and annotations, as a data loader gives them."""
+    """A GPU's share of random images and annotations, as a data loader gives them."""
     if cfg.default_scope == 'mmdet':
         shapes = dict(image_shapes=(3, *size), num_items=[OBJECTS] * PER_GPU, num_classes=80)
         return demo_mm_inputs(PER_GPU, with_mask=True, **shapes)
-    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(PER_GPU)]
+    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(PER_GPU)]
     samples = []
     for _ in range(PER_GPU):
         labels = PixelData(data=torch.randint(0, 150, (1, *size)))
         sample = SegDataSample(gt_sem_seg=labels)
         sample.set_metainfo(dict(img_shape=size, ori_shape=size))
         samples.append(sample)
-    return dict(inputs=pictures, data_samples=samples)
+    return dict(inputs=images, data_samples=samples)
 
 
 def measure(name: str, size: tuple[int, int], device: str, rounds: int) -> dict:
-    """Seconds and bytes a picture of training steps; bytes beyond weights and optimizer."""
+    """Seconds and bytes an image of training steps; bytes beyond weights and optimizer."""
     cfg = load_config(str(ROOT / 'configs' / f'{name}.py'))
     fit_to_machine(cfg)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -83,13 +84,13 @@ def measure(name: str, size: tuple[int, int], device: str, rounds: int) -> dict:
         activations = added_bytes(step, device)
     return dict(
         precision='mixed' if cfg.optim_wrapper.type == 'AmpOptimWrapper' else 'float32',
-        seconds_per_picture=median(times) / PER_GPU,
-        bytes_per_picture=activations // PER_GPU,
+        seconds_per_image=median(times) / PER_GPU,
+        bytes_per_image=activations // PER_GPU,
     )
 
 
 def count(name: str, size: tuple[int, int]) -> dict:
-    """What needs no computing: parameters, FLOPs a picture, bytes with and without FSDP."""
+    """What needs no computing: parameters, FLOPs an image, bytes with and without FSDP."""
     model = build_on_meta(load_config(str(ROOT / 'configs' / f'{name}.py')))
     parameters = count_parameters(model)
     blocks = [count_parameters(block) for block in backbone_blocks(model)]
@@ -97,7 +98,7 @@ def count(name: str, size: tuple[int, int]) -> dict:
     return dict(
         parameters=parameters,
         # The backward pass computes each product's two gradients.
-        flops_per_picture=3 * model_flops(model, *size).total,
+        flops_per_image=3 * model_flops(model, *size).total,
         checkpoint_bytes=12 * parameters,
         # Weights, gradients, AdamW's two moments; DDP's buckets; under FSDP, what is gathered.
         state_bytes=16 * parameters,
@@ -107,11 +108,11 @@ def count(name: str, size: tuple[int, int]) -> dict:
 
 
 def needs(name: str, second: float, efficiency: float, images_per_core: float | None) -> list[dict]:
-    """The run on 1, 8 and 64 GPUs that each take ``second`` seconds a picture."""
+    """The run on 1, 8 and 64 GPUs that each take ``second`` seconds an image."""
     cfg = load_config(str(ROOT / 'configs' / f'{name}.py'))
-    train, val = PICTURES[name.rsplit('_', 1)[1]]
+    train, val = IMAGES[name.rsplit('_', 1)[1]]
     loop, base = cfg.train_cfg, cfg.auto_scale_lr.base_batch_size
-    pictures = loop.max_epochs * train if 'max_epochs' in loop else loop.max_iters * base
+    images = loop.max_epochs * train if 'max_epochs' in loop else loop.max_iters * base
     evaluations = loop.get('max_epochs', loop.get('max_iters')) // loop.val_interval
     rows = []
     for gpus in GPUS:
@@ -124,11 +125,11 @@ def needs(name: str, second: float, efficiency: float, images_per_core: float | 
             lr_factor=batch / base,
             steps=loop.max_epochs * ceil(train / batch)
             if 'max_epochs' in loop
-            else pictures // batch,
-            training_hours=round(pictures / speed / 3600, 1),
+            else images // batch,
+            training_hours=round(images / speed / 3600, 1),
             # A forward pass is a third of a training step.
             evaluation_hours=round(evaluations * val / speed / 3 / 3600, 1),
-            pictures_per_second=round(speed, 1),
+            images_per_second=round(speed, 1),
             per_gpu=round(rate, 1),
         )
         if images_per_core:
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument('--utilisation', type=float, default=0.1, help='part of it that is reached')
     parser.add_argument('--efficiency', type=float, default=0.9, help='of several GPUs')
     parser.add_argument(
-        '--images-per-core', type=float, help='pictures a second that one core of a loader prepares'
+        '--images-per-core', type=float, help='images a second that one core of a loader prepares'
     )
     parser.add_argument('--output', type=Path)
     args = parser.parse_args()
@@ -175,13 +176,13 @@ def main() -> None:
         counted = recipe['counted']
         if device == 'cuda' or counted['parameters'] < MOST_PARAMETERS_ON_CPU:
             recipe['measured'] = measure(name, size, device, args.rounds)
-            second = recipe['measured']['seconds_per_picture']
+            second = recipe['measured']['seconds_per_image']
             recipe['needs'] = needs(name, second, args.efficiency, args.images_per_core)
-            show(f'{name}, {second:.3f} s a picture measured on {machine()}', recipe['needs'])
+            show(f'{name}, {second:.3f} s an image measured on {machine()}', recipe['needs'])
         if args.peak:
-            second = counted['flops_per_picture'] / (args.peak * 1e12 * args.utilisation)
+            second = counted['flops_per_image'] / (args.peak * 1e12 * args.utilisation)
             recipe['estimate'] = needs(name, second, args.efficiency, args.images_per_core)
-            show(f'{name}, {second:.3f} s a picture estimated from FLOPs', recipe['estimate'])
+            show(f'{name}, {second:.3f} s an image estimated from FLOPs', recipe['estimate'])
         # After each, so that a machine that runs out of memory leaves what it did.
         output.write_text(json.dumps(content, indent=1) + '\n')
     show(
@@ -190,12 +191,12 @@ def main() -> None:
             dict(
                 recipe=name,
                 parameters=f'{r["counted"]["parameters"] / 1e6:.1f} M',
-                TFLOP=f'{r["counted"]["flops_per_picture"] / 1e12:.2f}',
+                TFLOP=f'{r["counted"]["flops_per_image"] / 1e12:.2f}',
                 checkpoint=gigabytes(r['counted']['checkpoint_bytes']),
                 state=gigabytes(r['counted']['state_bytes']),
                 DDP=gigabytes(r['counted']['ddp_bytes']),
                 **{f'FSDP {n}': gigabytes(b) for n, b in r['counted']['fsdp_bytes'].items()},
-                a_picture=gigabytes(r['measured']['bytes_per_picture']) if 'measured' in r else '-',
+                a_image=gigabytes(r['measured']['bytes_per_image']) if 'measured' in r else '-',
             )
             for name, r in content['recipes'].items()
         ],

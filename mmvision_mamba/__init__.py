@@ -4,6 +4,6 @@ Importing the package registers its modules in MMEngine's root registries, where
 configs both find them; it imports neither of the two, nor mmcv.
 """
 
-from . import backbones, datasets, engine  # noqa: F401  (registration)
+from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
 
 __version__ = '0.1.0'

@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
+from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets import draw_shapes
-from mmvision_mamba.engine.config import load_config
-from mmvision_mamba.engine.data_check import check_data
+from mmvision_mamba.datasets.checking.before_training import check_data
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -37,7 +37,7 @@ def test_the_config_for_own_data_finds_it_and_builds_a_model_of_its_classes(tmp_
         "('bolt', 'nut')": "('circle', 'star')",
         "'train.json'": "'annotations/instances_train2017.json'",
         "'val.json'": "'annotations/instances_val2017.json'",
-        'pictures/': 'train2017/',
+        'images/': 'train2017/',
     }.items():
         assert old in text
         text = text.replace(old, new)

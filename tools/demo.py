@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmvision_mamba.engine.resume import checkpoint_to_resume
+from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
 
 ROOT = Path(__file__).resolve().parents[1]
 # Config, and of each of its metrics the column it goes to and the value that means perfect.
@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo')
     parser.add_argument('--seed', default='0')
     args = parser.parse_args()
-    table = Table('model', *COLUMNS, 'training', title='On held-out pictures of the drawn data set')
-    pictures = []
+    table = Table('model', *COLUMNS, 'training', title='On held-out images of the drawn data set')
+    images = []
     for name, metrics in MODELS.items():
         work_dir = args.work_dir / name
         # train.py would not start a new run beside an earlier demo's.
@@ -69,7 +69,7 @@ def main() -> None:
         seconds = time.time() - start
         print(f'Testing {name}', flush=True)
         checkpoint = checkpoint_to_resume(str(work_dir))
-        drawn = work_dir / 'pictures'
+        drawn = work_dir / 'images'
         run(
             'test.py',
             config,
@@ -85,10 +85,10 @@ def main() -> None:
             for metric, (column, perfect) in metrics.items()
         }
         table.add_row(name, *(row.get(column, '') for column in COLUMNS), f'{seconds:.0f} s')
-        pictures.append(drawn)
+        images.append(drawn)
     Console().print(table)
-    print('Pictures, truth on the left and prediction on the right:')
-    for folder in pictures:
+    print('Images, truth on the left and prediction on the right:')
+    for folder in images:
         print(f'  {folder}')
 
 

@@ -15,17 +15,17 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 import mmvision_mamba  # noqa: F401  (registers the backbones)
-from mmvision_mamba.engine.cli import run
-from mmvision_mamba.engine.config import load_config
-from mmvision_mamba.engine.flops import (
+from mmvision_mamba.analysis.flops import (
     MASKS,
     PROPOSALS,
     Flops,
-    build_on_meta,
     count_flops,
     count_parameters,
     model_flops,
 )
+from mmvision_mamba.checkpoints.meta_model import build_on_meta
+from mmvision_mamba.cli import run
+from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import PUBLISHED, Published
 
@@ -120,7 +120,7 @@ def measure(path: Path, window_padding: str | None = None) -> tuple[int, Flops]:
 
 @cache
 def measure_backbone(name: str) -> tuple[int, Flops]:
-    """Parameters and FLOPs of a published backbone, at the size of its training pictures."""
+    """Parameters and FLOPs of a published backbone, at the size of its training images."""
     entry = PUBLISHED[name]
     backbone = dict(type=entry.family, arch=entry.arch)
     side = entry.input_size

@@ -1,4 +1,4 @@
-"""Compare the curves of training runs in one picture, and their scores in a table."""
+"""Compare the curves of training runs in one image, and their scores in a table."""
 
 import argparse
 import difflib
@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmvision_mamba.engine.cli import run
-from mmvision_mamba.engine.curves import draw_comparison, save
-from mmvision_mamba.engine.run_logs import RunLog, read_run
+from mmvision_mamba.analysis.curves import draw_comparison, save
+from mmvision_mamba.analysis.run_logs import RunLog, read_run
+from mmvision_mamba.cli import run
 from mmvision_mamba.errors import InputError
 
 
@@ -23,7 +23,7 @@ def parse_args():
         help='scalars to show, such as loss or coco/bbox_mAP (default: loss and the main metrics)',
     )
     parser.add_argument('--labels', nargs='+', metavar='LABEL', help='names of the runs')
-    parser.add_argument('--out', default='curves.png', help='picture (default: curves.png)')
+    parser.add_argument('--out', default='curves.png', help='image (default: curves.png)')
     # Intermixed, because WORK_DIR may stand behind options.
     return parser.parse_intermixed_args()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmvision_mamba.checkpoints import read_checkpoint
-from mmvision_mamba.engine.cli import run
-from mmvision_mamba.engine.config import load_config
-from mmvision_mamba.engine.publishing import metrics_of_best, portable_data_folder, publish
+from mmvision_mamba.checkpoints.publishing import metrics_of_best, portable_data_folder, publish
+from mmvision_mamba.cli import run
+from mmvision_mamba.config import load_config
 
 
 def parse_args():

@@ -5,10 +5,10 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
-from mmvision_mamba.engine.cli import build_parser, read_config, run
-from mmvision_mamba.engine.config import fit_to_machine
-from mmvision_mamba.engine.data_check import check_data
-from mmvision_mamba.engine.publishing import SUFFIX
+from mmvision_mamba.checkpoints.publishing import SUFFIX
+from mmvision_mamba.cli import build_parser, read_config, run
+from mmvision_mamba.config import fit_to_machine
+from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -28,7 +28,7 @@ def parse_args():
         'or a folder PATH of PNG label maps',
     )
     parser.add_argument('--tta', action='store_true', help='test at several scales and flipped')
-    parser.add_argument('--show-dir', metavar='DIR', help='save pictures with drawn predictions')
+    parser.add_argument('--show-dir', metavar='DIR', help='save images with drawn predictions')
     # Intermixed, because CHECKPOINT may stand behind options.
     return parser.parse_intermixed_args()
 

@@ -8,10 +8,10 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
-from mmvision_mamba.engine.cli import build_parser, read_config, run
-from mmvision_mamba.engine.config import fit_to_machine
-from mmvision_mamba.engine.data_check import check_data
-from mmvision_mamba.engine.resume import checkpoint_to_resume
+from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
+from mmvision_mamba.cli import build_parser, read_config, run
+from mmvision_mamba.config import fit_to_machine
+from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.engine.sharding import shard_training
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate

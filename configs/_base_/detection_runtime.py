@@ -3,9 +3,9 @@ _base_ = 'mmdet::_base_/default_runtime.py'
 custom_imports = dict(
     imports=[
         'mmvision_mamba',
-        'mmvision_mamba.datasets.indexed_masks',
-        'mmvision_mamba.engine.coco_metric',
-        'mmvision_mamba.engine.mask_tta',
+        'mmvision_mamba.datasets.transforms.indexed_masks',
+        'mmvision_mamba.evaluation.coco_metric',
+        'mmvision_mamba.evaluation.mask_tta',
     ],
     allow_failed_imports=False,
 )

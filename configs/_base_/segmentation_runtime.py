@@ -2,7 +2,8 @@
 _base_ = __import__('mmseg').__path__[0] + '/.mim/configs/_base_/default_runtime.py'
 
 custom_imports = dict(
-    imports=['mmvision_mamba', 'mmvision_mamba.datasets.seg_transforms'], allow_failed_imports=False
+    imports=['mmvision_mamba', 'mmvision_mamba.datasets.transforms.seg_transforms'],
+    allow_failed_imports=False,
 )
 # Here and not under custom_hooks, which a config of a user's would replace as a whole.
 default_hooks = dict(

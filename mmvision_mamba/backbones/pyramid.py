@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoints import Comparison, compare, strip_prefixes
 from ..errors import InputError
+from ..state_dicts import Comparison, compare, strip_prefixes
 
 
 def resolve_arch(family: str, arch: str | Mapping, table: Mapping[str, Mapping]) -> dict:
@@ -103,7 +103,7 @@ class PyramidBackbone(BaseModule):
             self.compile(dynamic=False)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
-        # Pictures of evaluation come in many sizes, each of which would be compiled.
+        # Images of evaluation come in many sizes, each of which would be compiled.
         return super().__call__(image) if self.training else self._call_impl(image)
 
     def stages_to_freeze(self) -> Iterable[nn.Module]:

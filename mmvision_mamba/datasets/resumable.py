@@ -1,6 +1,6 @@
 """Training data that depends on its place in the run alone: on the seed, the pass and the position.
 
-An interrupted run then goes on in the middle of a pass with the very pictures and augmentations it
+An interrupted run then goes on in the middle of a pass with the very images and augmentations it
 would have seen, whatever the number of worker processes; and n processes with a batch of b see what
 one process with a batch of n * b sees.
 """
@@ -27,12 +27,12 @@ def seed_generators(*place: int) -> None:
     torch.manual_seed(int(words[1]))
 
 
-class PlacedIndex(int):
+class IndexInRun(int):
     """The index of a sample, with the numbers that seed its augmentation."""
 
     place: tuple[int, ...] = ()
 
-    def at(self, *place: int) -> 'PlacedIndex':
+    def at(self, *place: int) -> 'IndexInRun':
         self.place = place
         return self
 
@@ -46,10 +46,10 @@ class PlacedSampler(Sampler):
         self.seed = getattr(sampler, 'seed', 0)
         self.epoch = 0
 
-    def __iter__(self) -> Iterator[PlacedIndex]:
+    def __iter__(self) -> Iterator[IndexInRun]:
         rank, world_size = get_dist_info()
         for i, index in enumerate(self.sampler):
-            yield PlacedIndex(index).at(self.seed, self.epoch, i * world_size + rank)
+            yield IndexInRun(index).at(self.seed, self.epoch, i * world_size + rank)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -92,7 +92,7 @@ class ResumableBatchSampler(BatchSampler):
         """Leave out the first ``count`` batches of the next pass."""
         self._skipped = count
 
-    def __iter__(self) -> Iterator[list[PlacedIndex]]:
+    def __iter__(self) -> Iterator[list[IndexInRun]]:
         batches = iter(self.batches)
         for _ in range(self._skipped):
             next(batches)
@@ -105,9 +105,9 @@ class ResumableBatchSampler(BatchSampler):
 
 @DATASETS.register_module()
 class ResumableDataset(Dataset):
-    """Another data set, each sample augmented as its :class:`PlacedIndex` says.
+    """Another data set, each sample augmented as its :class:`IndexInRun` says.
 
-    A sample that cannot be made (an unreadable picture, an annotation that a transform fails on)
+    A sample that cannot be made (an unreadable image, an annotation that a transform fails on)
     is named. Up to ``max_bad_samples`` of them, in each process, are replaced by others, which
     their place decides as well; one more ends the training.
 
@@ -116,7 +116,7 @@ class ResumableDataset(Dataset):
         max_bad_samples: How many different samples may be replaced.
 
     Raises:
-        InputError: A sample cannot be made; naming its picture, the cause and what would do.
+        InputError: A sample cannot be made; naming its image, the cause and what would do.
     """
 
     def __init__(self, dataset: Dataset | dict, max_bad_samples: int = 0) -> None:

@@ -1,6 +1,6 @@
 """A small data set drawn on first use, for the demo and the tests: shapes on textured ground.
 
-One set of pictures serves detection, instance and semantic segmentation. It lies on disk as COCO
+One set of images serves detection, instance and semantic segmentation. It lies on disk as COCO
 2017 and ADE20K do, so OpenMMLab's own dataset classes read it.
 """
 
@@ -74,9 +74,9 @@ def draw_shapes(root: str | Path, num_train: int = 480, num_val: int = 60, size:
             ``coco/{train,val}2017/*.jpg`` and
             ``ADEChallengeData2016/{images,annotations}/{training,validation}/*.{jpg,png}``.
             In the seg maps (8 bit) 0 is unlabelled and k + 1 is class k of ``ADE_METAINFO``.
-        num_train: pictures to train on.
-        num_val: pictures held out.
-        size: longer side of a picture, in pixels.
+        num_train: images to train on.
+        num_val: images held out.
+        size: longer side of an image, in pixels.
 
     Raises:
         FileExistsError: if ``root`` holds something else.
@@ -92,7 +92,7 @@ def draw_shapes(root: str | Path, num_train: int = 480, num_val: int = 60, size:
         try:
             os.rename(drawn, root)
         except OSError as error:
-            if not _is_drawn(root):  # else another process was first, with the same pictures
+            if not _is_drawn(root):  # else another process was first, with the same images
                 raise FileExistsError(f'{root} is in the way of the drawn data set') from error
     return root
 
@@ -112,9 +112,9 @@ def _draw_split(root: Path, split: str, count: int, size: int) -> None:
     images, annotations = [], []
     for image_id in range(1, count + 1):
         rng = np.random.default_rng((list(_SPLITS).index(split), image_id))
-        picture, seg_map, found = _draw_picture(rng, size)
+        image, seg_map, found = _draw_image(rng, size)
         jpg = coco_images / f'{image_id:012d}.jpg'
-        Image.fromarray(picture).save(jpg, quality=90)
+        Image.fromarray(image).save(jpg, quality=90)
         shutil.copy(jpg, ade_images / f'ADE_{split}_{image_id:08d}.jpg')
         Image.fromarray(seg_map).save(ade_annotations / f'ADE_{split}_{image_id:08d}.png')
 
@@ -132,11 +132,11 @@ def _draw_split(root: Path, split: str, count: int, size: int) -> None:
     (coco_annotations / f'instances_{split}2017.json').write_text(json.dumps(instances))
 
 
-def _draw_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list[dict]]:
-    """A picture (H, W, 3) uint8 RGB, its seg map (H, W) uint8 and its COCO annotations."""
+def _draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+    """An image (H, W, 3) uint8 RGB, its seg map (H, W) uint8 and its COCO annotations."""
     short = round(size * rng.choice([5 / 8, 3 / 4, 7 / 8]))
     height, width = (short, size) if rng.random() < 0.6 else (size, short)
-    picture, seg_map = _background(rng, height, width)
+    image, seg_map = _background(rng, height, width)
 
     wanted, has_crowd, hue = rng.integers(3, 8), rng.random() < 0.1, rng.random()
     things: list[_Thing] = []
@@ -152,14 +152,14 @@ def _draw_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.n
             for coverage in coverages:
                 hue += 0.618  # the golden ratio keeps hues of neighbours apart
                 colour = colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.65, 1), rng.uniform(0.6, 1))
-                picture += coverage[..., None] * (255 * np.array(colour) - picture)
+                image += coverage[..., None] * (255 * np.array(colour) - image)
             top = covered
             things.append(thing)
 
     for i, thing in enumerate(things):
         seg_map[top == i] = thing.label + 1
-    picture = np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
-    return picture, seg_map, [_annotation(top == i, thing) for i, thing in enumerate(things)]
+    image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    return image, seg_map, [_annotation(top == i, thing) for i, thing in enumerate(things)]
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,15 +176,15 @@ def _background(rng: np.random.Generator, height: int, width: int) -> tuple[np.n
         np.tanh(3 * np.sin(u)),
         np.tanh(3 * np.sin(u) * np.sin(v)),
     ]
-    picture = np.empty((height, width, 3))
+    image = np.empty((height, width, 3))
     seg_map = np.empty((height, width), np.uint8)
     for region, stuff in zip((below < 0, below >= 0), rng.permutation(3)[:2], strict=True):
         base = rng.uniform(80, 180) + rng.uniform(-15, 15, 3)
         contrast = rng.uniform(15, 25)
-        picture[region] = base + contrast * textures[stuff][region][:, None]
+        image[region] = base + contrast * textures[stuff][region][:, None]
         seg_map[region] = len(THING_CLASSES) + stuff + 1
     seg_map[np.abs(below) < 1] = 0  # the horizon belongs to neither
-    return picture, seg_map
+    return image, seg_map
 
 
 def _instance(rng: np.random.Generator, size: int) -> _Thing:

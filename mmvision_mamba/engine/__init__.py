@@ -1,14 +1,17 @@
+from ..checkpoints import loader  # noqa: F401  (registration)
 from ..errors import InputError
-from . import checkpoint_loader, sharding  # noqa: F401  (registration)
-from .checkpoint_hook import DurableCheckpointHook
-from .checkpoint_match import CheckpointMatchHook
-from .heap import HeapTrimHook
+from . import sharding  # noqa: F401  (registration)
+from .hooks import (
+    CheckpointMatchHook,
+    DurableCheckpointHook,
+    HeapTrimHook,
+    NonFiniteLossHook,
+    PreemptionHook,
+    RunSummaryHook,
+    ThroughputHook,
+)
 from .loops import ResumableEpochLoop, ResumableIterLoop
-from .nonfinite import NonFiniteLossHook
 from .optimizer import LayerDecayOptimWrapperConstructor
-from .preemption import PreemptionHook
-from .run_summary import RunSummaryHook
-from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointMatchHook',

@@ -41,7 +41,7 @@ def shard_training(cfg: Config) -> None:
     if cfg.model.get('test_cfg', {}).get('mode') == 'slide':
         raise InputError(
             '--fsdp: model.test_cfg.mode is slide, where processes would wait for each other '
-            'because their pictures have different numbers of windows; validate by mode=whole'
+            'because their images have different numbers of windows; validate by mode=whole'
         )
     cfg.runner_type = 'ShardedRunner'
     cfg.strategy = dict(type='FullyShardedStrategy')

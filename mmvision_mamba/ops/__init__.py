@@ -1,7 +1,7 @@
 """Operators of the backbones. Depends on torch alone."""
 
-from .attention import attention
-from .linear import Linear, linear
-from .selective_scan import available_backends, selective_scan
+from .onednn_linear import Linear, linear
+from .scan import available_backends, selective_scan
+from .self_attention import attention
 
 __all__ = ['Linear', 'attention', 'available_backends', 'linear', 'selective_scan']

@@ -153,7 +153,7 @@ def test_compiled_training_follows_training_without(family):
         assert 'compile' not in ' '.join(model.state_dict())
         sum(output.square().mean() for output in model(image)).backward()
         gradients[compile] = [p.grad for p in model.parameters()]
-        # In evaluation pictures come in many sizes, and none is compiled.
+        # In evaluation images come in many sizes, and none is compiled.
         with torch.no_grad():
             model.eval()(torch.randn(1, 3, 96, 64))
         assert torch._dynamo.utils.counters['stats']['unique_graphs'] == int(compile)

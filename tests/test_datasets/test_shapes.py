@@ -57,7 +57,7 @@ def test_two_draws_are_identical_to_the_byte(small_set, tmp_path):
     assert len(files(again)) == 12 * 3 + 2
 
 
-def test_training_and_validation_pictures_differ(small_set):
+def test_training_and_validation_images_differ(small_set):
     train, val = (small_set / f'coco/{split}2017/000000000001.jpg' for split in ('train', 'val'))
     assert train.read_bytes() != val.read_bytes()
 
@@ -140,9 +140,9 @@ def test_records_name_real_images_of_their_size(coco, default_set):
     folder = 'train2017' if len(coco.imgs) > 100 else 'val2017'
     sizes = set()
     for image in coco.imgs.values():
-        with Image.open(default_set / 'coco' / folder / image['file_name']) as picture:
-            assert picture.size == (image['width'], image['height'])
-            sizes.add(picture.size)
+        with Image.open(default_set / 'coco' / folder / image['file_name']) as opened:
+            assert opened.size == (image['width'], image['height'])
+            sizes.add(opened.size)
     assert len(sizes) == 6
     assert all(max(size) == 160 and min(size) < 160 for size in sizes)
     assert {width > height for width, height in sizes} == {True, False}
@@ -154,7 +154,7 @@ def test_every_class_occurs_under_an_id_with_gaps(coco):
     assert {annotation['category_id'] for annotation in coco.anns.values()} == set(ids)
 
 
-def test_pictures_hold_a_few_things_and_some_are_cut_in_pieces(coco):
+def test_images_hold_a_few_things_and_some_are_cut_in_pieces(coco):
     counts = [len(coco.imgToAnns[image_id]) for image_id in coco.imgs]
     assert set(counts) <= set(range(1, 8))
     assert 4 < np.mean(counts) < 6

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-from mmvision_mamba.ops import attention, cpu
+from mmvision_mamba.ops import attention
+from mmvision_mamba.ops.scan import cpu
 
 needs_kernel = pytest.mark.skipif(
     cpu.unavailable() is not None, reason=f'no C++ kernels here: {cpu.unavailable()}'

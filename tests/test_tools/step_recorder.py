@@ -18,7 +18,7 @@ class StepRecorder(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs) -> None:
         self.steps[runner.iter + 1] = dict(
-            pictures=sorted(Path(sample.img_path).stem for sample in data_batch['data_samples']),
+            images=sorted(Path(sample.img_path).stem for sample in data_batch['data_samples']),
             loss=outputs['loss'].item(),
             grad_norm=runner.message_hub.get_scalar('train/grad_norm').current(),
         )

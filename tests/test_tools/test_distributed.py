@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py'
 STEPS = 5
-# All that is random or depends on how pictures are grouped is off, so that runs can be compared:
+# All that is random or depends on how images are grouped is off, so that runs can be compared:
 # crops and flips, dropout, and batch norm, whose statistics are a process's own without SyncBN.
 COMPARABLE = f"""
 _base_ = '{ROOT}/configs/upernet_mambaout_demo_shapes.py'
@@ -104,13 +104,13 @@ def config(tmp_path_factory):
 
 
 def steps(folder, processes: int) -> dict[int, dict]:
-    """Of each training step of all processes together: pictures, mean loss, gradient norm."""
+    """Of each training step of all processes together: images, mean loss, gradient norm."""
     parts = [
         json.loads((folder / f'run/steps_{rank}.json').read_text()) for rank in range(processes)
     ]
     return {
         int(step): dict(
-            pictures=sorted(name for part in parts for name in part[step]['pictures']),
+            images=sorted(name for part in parts for name in part[step]['images']),
             loss=sum(part[step]['loss'] for part in parts) / processes,
             grad_norm=parts[0][step]['grad_norm'],
         )
@@ -120,7 +120,7 @@ def steps(folder, processes: int) -> dict[int, dict]:
 
 def assert_same_steps(given, expected) -> None:
     for step in given:
-        assert given[step]['pictures'] == expected[step]['pictures']
+        assert given[step]['images'] == expected[step]['images']
         assert given[step]['loss'] == pytest.approx(expected[step]['loss'], abs=1e-4)
         assert given[step]['grad_norm'] == pytest.approx(expected[step]['grad_norm'], rel=1e-2)
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py'
 SEGMENTOR = ROOT / 'configs' / 'upernet_mambaout_demo_shapes.py'
-# 16 pictures: 8 iterations an epoch. With workers, random flips and drop path.
+# 16 images: 8 iterations an epoch. With workers, random flips and drop path.
 TWO_EPOCHS = (
     'model.backbone.drop_path_rate=0.2',
     'train_cfg.max_epochs=2',
@@ -292,23 +292,21 @@ def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
     assert (after / 'last_checkpoint').read_text() == 'iter_4.pth'
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_iteration_terms_and_pictures(
-    shapes_data, tmp_path
-):
+def test_a_loss_that_is_not_finite_stops_with_its_iteration_terms_and_images(shapes_data, tmp_path):
     options = [*SIX_ITERATIONS, 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None']
     options.append('default_hooks.nonfinite.max_skipped=2')
     run = Run(tmp_path, SEGMENTOR, options, data=shapes_data).wait(status=2)
     assert 'step skipped, 1 in a row' in run.output
     assert re.search(
-        r'error: iteration \d: decode\.loss_ce is nan, .*pictures: /.*\.jpg.*3 in a row', run.output
+        r'error: iteration \d: decode\.loss_ce is nan, .*images: /.*\.jpg.*3 in a row', run.output
     )
     assert 'Traceback' not in run.output
 
 
-def test_a_picture_that_cannot_be_read_is_named_or_passed_over_as_told(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_or_passed_over_as_told(tmp_path):
     root = draw_shapes(tmp_path / 'shapes', num_train=8, num_val=2)
     broken = next((root / 'coco' / 'train2017').glob('*3.jpg'))
-    broken.write_bytes(b'not a picture')
+    broken.write_bytes(b'not an image')
     run = Run(tmp_path / 'stops', DETECTOR, TWO_EPOCHS, data=tmp_path).wait(status=2)
     assert f'error: training sample {broken}' in run.output
     assert 'Traceback' not in run.output

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.engine.run_logs import read_run
+from mmvision_mamba.analysis.run_logs import read_run
 
 pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -76,7 +76,7 @@ def test_the_summary_says_what_was_trained_how_far_and_how_well(detector):
     assert not list(work_dir.glob('.*'))
 
 
-def test_the_curves_are_a_picture(detector):
+def test_the_curves_are_an_image(detector):
     _, work_dir = detector
     pixels = np.asarray(Image.open(work_dir / 'curves.png').convert('L'))
     assert pixels.shape[0] > pixels.shape[1] / 2

@@ -48,7 +48,7 @@ def test_loss_and_main_metrics_of_all_runs_are_shown(plot_logs, capsys):
     assert Image.open('curves.png').size[0] > 600
 
 
-def test_keys_names_and_place_of_the_picture_can_be_chosen(plot_logs, capsys):
+def test_keys_names_and_place_of_the_image_can_be_chosen(plot_logs, capsys):
     args = ('--keys', 'lr', 'coco/bbox_mAP_50', '--labels', 'one', '--out', 'drawn/a.svg')
     plot_logs('a', *args)
     assert rows(capsys.readouterr().out) == [
@@ -65,7 +65,7 @@ def test_keys_names_and_place_of_the_picture_can_be_chosen(plot_logs, capsys):
         (['a', '--keys', 'bbox_mAP'], 'logged in none of the runs; there is coco/bbox_mAP'),
         (['a', 'a'], 'each run needs a name of its own'),
         (['a', '--labels', 'one', 'two'], '--labels: 2 names for 1 work dirs'),
-        (['a', '--out', 'curves.txt'], 'curves.txt: pictures are written as'),
+        (['a', '--out', 'curves.txt'], 'curves.txt: images are written as'),
     ],
 )
 def test_a_mistake_is_named(args, message, plot_logs):

@@ -13,15 +13,15 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmvision_mamba.engine.config import load_config
-from mmvision_mamba.engine.flops import build_on_meta
-from mmvision_mamba.engine.publishing import (
+from mmvision_mamba.checkpoints.meta_model import build_on_meta
+from mmvision_mamba.checkpoints.publishing import (
     KEY,
     metrics_of_best,
     portable_data_folder,
     publish,
     read_published,
 )
+from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The command lines, as a user runs them, on drawn and on real pictures."""
+"""The command lines, as a user runs them, on drawn and on real images."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def train(folder, config, data, options):
     return folder
 
 
-def test_a_detector_is_tested_per_class_with_predictions_and_pictures(
+def test_a_detector_is_tested_per_class_with_predictions_and_images(
     detector, shapes_data, run_tool, tmp_path
 ):
     done = run_tool(
@@ -87,7 +87,7 @@ def test_a_detector_is_tested_per_class_with_predictions_and_pictures(
     assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 4
 
 
-def test_a_segmentor_is_tested_per_class_with_predictions_and_pictures(
+def test_a_segmentor_is_tested_per_class_with_predictions_and_images(
     segmentor, shapes_data, run_tool, tmp_path
 ):
     done = run_tool(
@@ -103,8 +103,8 @@ def test_a_segmentor_is_tested_per_class_with_predictions_and_pictures(
     assert all(metric in logged(done) for metric in ('aAcc:', 'mIoU:', 'mAcc:', '| triangle '))
     maps = sorted((tmp_path / 'maps').glob('*.png'))
     assert len(maps) == 4
-    picture = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*1.jpg'))
-    assert Image.open(maps[0]).size == Image.open(picture).size
+    image = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*1.jpg'))
+    assert Image.open(maps[0]).size == Image.open(image).size
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 4
 
 
@@ -176,8 +176,8 @@ def test_mmdets_own_tools_and_inferencer_take_a_config_from_any_folder(
     from mmdet.apis import DetInferencer
 
     inferencer = DetInferencer(str(DETECTOR), str(tmp_path / 'run' / 'epoch_2.pth'), device='cpu')
-    picture = next((shapes_data / 'shapes' / 'coco' / 'val2017').glob('*.jpg'))
-    predictions = inferencer(str(picture))['predictions'][0]
+    image = next((shapes_data / 'shapes' / 'coco' / 'val2017').glob('*.jpg'))
+    predictions = inferencer(str(image))['predictions'][0]
     assert set(predictions) >= {'labels', 'scores', 'bboxes', 'masks'}
 
 
@@ -185,8 +185,8 @@ def test_mmsegs_own_inferencer_takes_a_config(segmentor, shapes_data):
     from mmseg.apis import inference_model, init_model
 
     model = init_model(str(SEGMENTOR), str(segmentor / 'iter_4.pth'), device='cpu')
-    picture = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*.jpg'))
-    assert inference_model(model, str(picture)).pred_sem_seg.data.shape[0] == 1
+    image = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*.jpg'))
+    assert inference_model(model, str(image)).pred_sem_seg.data.shape[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""FLOPs, logs of runs, and curves."""

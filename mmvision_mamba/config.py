@@ -1,0 +1,172 @@
+"""Reading a config, with typos found, and fitting it to the machine it runs on."""
+
+import difflib
+import inspect
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from .checkpoints.publishing import SUFFIX, read_published
+from .errors import InputError
+
+# What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by
+# the command lines, or by what mmdet and mmseg build from a config.
+_RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | {
+    'custom_imports',
+    'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+    'find_unused_parameters',
+    'tta_model',
+    'tta_pipeline',
+    'train_pipeline',
+    'test_pipeline',
+}
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and merge ``options`` (dotted keys, as ``--cfg-options`` gives) into it.
+
+    Args:
+        path: A config file, or a published model, which holds its config.
+        options: None for none.
+
+    Raises:
+        InputError: No such file, a file that does not parse, or a key that looks mistyped.
+    """
+    cfg = read_published(path).config if path.endswith(SUFFIX) else _read_file(path)
+    for key in cfg:
+        _check_top_level(key, set(), path)
+    for key in options or {}:
+        _check_option(cfg, key)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def _read_file(path: str) -> Config:
+    if '::' not in path and not Path(path).is_file():
+        raise InputError(f'config {path} does not exist{_similar_config(path)}')
+    try:
+        return Config.fromfile(path)
+    except (SyntaxError, KeyError, TypeError, NameError, AttributeError, OSError) as error:
+        raise InputError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+
+
+def fit_to_machine(cfg: Config) -> None:
+    """Where there is no GPU, replace in place what only a GPU can do, and say so.
+
+    SyncBN becomes BN, mixed precision float32, NCCL gloo; ``DistributedDataParallel`` is told of
+    no device.
+    """
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get('optim_wrapper', {})
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        wrapper.type = 'OptimWrapper'
+        for option in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(option, None)
+        print_log('No GPU: training in float32 instead of mixed precision.', 'current')
+    if _replace_sync_bn(cfg.model):
+        print_log('No GPU: SyncBN runs as BN, each process with its own statistics.', 'current')
+    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def explain_build_error(error: Exception) -> str | None:
+    """What a mistyped ``type`` or argument in a config was, and what there is; None for others."""
+    text = str(error.args[0]) if error.args else ''
+    if isinstance(error, KeyError) and ' is not in the ' in text:
+        name = text.split()[0]
+        registries = [MODELS, *MODELS.children.values()]
+        known = sorted({known for registry in registries for known in registry.module_dict})
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f'; did you mean {" or ".join(close)}?' if close else ''
+        return text.split('. ')[0] + hint
+    if isinstance(error, TypeError) and 'unexpected keyword argument' in text:
+        traceback, built = error.__traceback__, None
+        while traceback is not None:
+            built = traceback.tb_frame.f_locals.get('obj_cls', built)
+            traceback = traceback.tb_next
+        if inspect.isclass(built):
+            accepted = ', '.join(inspect.signature(built).parameters)
+            return f'{text}; {built.__name__} takes {accepted}'
+    return None
+
+
+def _replace_sync_bn(node) -> bool:
+    found = False
+    if isinstance(node, dict):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
+            found = True
+        found = any([_replace_sync_bn(value) for value in node.values()]) or found
+    elif isinstance(node, (list, tuple)):
+        found = any([_replace_sync_bn(value) for value in node])
+    return found
+
+
+def _check_top_level(key: str, known: set[str], where: str) -> None:
+    if key in _RUNNER_KEYS or key in known:
+        return
+    close = difflib.get_close_matches(key, _RUNNER_KEYS, n=1, cutoff=0.85)
+    if close:
+        raise InputError(f'{where}: unknown key {key!r}; did you mean {close[0]!r}?')
+
+
+def _check_option(cfg: Config, option: str) -> None:
+    """Refuse a dotted option with a part that the config lacks and that looks like one it has.
+
+    A part like no other, as init_cfg in model.backbone.init_cfg.type, is a new argument: the class
+    that is built with it judges it.
+    """
+    *parents, last = option.split('.')
+    node, seen = cfg, []
+    for part in parents:
+        children = _children(node)
+        if part not in children and node is cfg and part in _RUNNER_KEYS:
+            return
+        if part not in children:
+            known = difflib.get_close_matches(part, children, cutoff=0.7)
+            if isinstance(node, dict) and node is not cfg and not known:
+                return
+            raise InputError(
+                f'--cfg-options {option}: {".".join(seen) or "the config"} has no {part!r}; '
+                f'it has {_few(part, children)}'
+            )
+        node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
+        seen.append(part)
+    if not parents and last not in cfg and last not in _RUNNER_KEYS:
+        raise InputError(
+            f'--cfg-options {option}: the config has no {last!r}; '
+            f'it has {_few(last, [*cfg, *_RUNNER_KEYS])}'
+        )
+
+
+def _children(node) -> list[str]:
+    if isinstance(node, (list, tuple)):
+        return [str(i) for i in range(len(node))]
+    return list(node) if isinstance(node, (dict, Config)) else []
+
+
+def _few(word: str, names: list[str]) -> str:
+    return ', '.join(difflib.get_close_matches(word, names, n=3, cutoff=0.5) or sorted(names)[:12])
+
+
+def _similar_config(path: str) -> str:
+    folder = Path(path).parent
+    names = [file.name for file in folder.glob('*.py')] if folder.is_dir() else []
+    close = difflib.get_close_matches(Path(path).name, names, n=3, cutoff=0.5)
+    return f'; {folder} has {", ".join(close)}' if close else ''

@@ -1,0 +1,1 @@
+"""Is every image and annotation of a config's data sound?"""

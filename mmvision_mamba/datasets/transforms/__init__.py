@@ -1,0 +1,1 @@
+"""Transforms of mmdet's and mmseg's pipelines; imported by the configs that use them."""

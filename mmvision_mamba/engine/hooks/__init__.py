@@ -1,0 +1,17 @@
+from .checkpoint import DurableCheckpointHook
+from .checkpoint_match import CheckpointMatchHook
+from .heap import HeapTrimHook
+from .nonfinite import NonFiniteLossHook
+from .preemption import PreemptionHook
+from .run_summary import RunSummaryHook
+from .throughput import ThroughputHook
+
+__all__ = [
+    'CheckpointMatchHook',
+    'DurableCheckpointHook',
+    'HeapTrimHook',
+    'NonFiniteLossHook',
+    'PreemptionHook',
+    'RunSummaryHook',
+    'ThroughputHook',
+]

@@ -1,0 +1,98 @@
+"""Losses that are infinite or not a number: their step is skipped, and named, but not for long."""
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
+
+from ...errors import InputError
+
+
+@HOOKS.register_module()
+class NonFiniteLossHook(Hook):
+    """Skip the optimizer's step where a gradient is not finite; stop after too many in a row.
+
+    All processes skip the same steps. Statistics of batch norms, which the forward pass has changed
+    by then, are put back. Under fp16 the loss scaler skips steps by itself where only the scaled
+    gradients overflow: that is how it finds its scale, and they are not counted here.
+
+    Args:
+        max_skipped: How many iterations in a row may have a loss or gradient that is not finite.
+
+    Raises (in training):
+        InputError: One more; naming the iteration, the terms of the loss and the images.
+    """
+
+    def __init__(self, max_skipped: int = 10) -> None:
+        self.max_skipped = max_skipped
+        self._in_a_row = 0
+        self._step_skipped = False
+
+    def before_train(self, runner) -> None:
+        runner.optim_wrapper.optimizer.register_step_pre_hook(self._drop_bad_gradients)
+        self._buffers = [buffer for buffer in runner.model.buffers() if buffer.is_floating_point()]
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self._before = [buffer.clone() for buffer in self._buffers]
+        self._step_skipped = False
+
+    def _drop_bad_gradients(self, optimizer, args, kwargs) -> None:
+        """Before a step, which leaves alone every parameter without a gradient."""
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if isinstance(norm, DTensor):  # of a sharded model
+            norm = norm.full_tensor()
+        self._step_skipped = _anywhere(~norm.isfinite())
+        if self._step_skipped:
+            optimizer.zero_grad(set_to_none=True)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        names = [name for name in outputs if 'loss' in name]  # what MMEngine adds up
+        values = torch.stack([torch.as_tensor(outputs[name]).detach().float() for name in names])
+        finite = values.isfinite()
+        if not self._step_skipped and not _anywhere(~finite.all()):
+            self._in_a_row = 0
+            return
+        for buffer, before in zip(self._buffers, self._before):
+            buffer.copy_(before)
+        self._in_a_row += 1
+        # The sum is not finite where any of its terms is not.
+        bad = [
+            f'{name} is {value}'
+            for name, value, good in zip(names, values.tolist(), finite.tolist())
+            if not good and (name != 'loss' or len(names) == 1)
+        ]
+        message = (
+            f'iteration {runner.iter + 1}: {_found(bad, data_batch)}; '
+            f'step skipped, {self._in_a_row} in a row'
+        )
+        if self._in_a_row > self.max_skipped:
+            raise InputError(
+                f'{message} (at most {self.max_skipped}: NonFiniteLossHook.max_skipped); look at '
+                'these images and their annotations, lower the learning rate, clip gradients '
+                '(optim_wrapper.clip_grad.max_norm=1), or use bfloat16 in place of float16; '
+                '--resume goes on from the last checkpoint'
+            )
+        runner.logger.warning(message)
+
+
+def _anywhere(flag: Tensor) -> bool:
+    """Whether a flag is set in any process."""
+    flag = flag.to(torch.uint8)
+    all_reduce(flag, 'max')
+    return bool(flag)
+
+
+def _found(bad: list[str], data_batch) -> str:
+    """What is not finite, and in which images, of all processes."""
+    samples = data_batch.get('data_samples') or [] if isinstance(data_batch, dict) else []
+    images = [str(getattr(sample, 'img_path', '?')) for sample in samples]
+    found = all_gather_object((bad, images))
+    guilty = [each for each in found if each[0]] or found
+    terms = [term for terms, _ in guilty for term in terms] or ['a gradient is not finite']
+    names = [name for _, names in guilty for name in names]
+    return f'{", ".join(terms)} (images: {", ".join(names)})'

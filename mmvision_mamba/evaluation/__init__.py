@@ -1,0 +1,1 @@
+"""COCO metric and test-time augmentation; imported by the configs that use them."""
