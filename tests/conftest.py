@@ -14,7 +14,8 @@ SHARED = ROOT.parent / 'shared'
 
 
 def pytest_report_header() -> str:
-    state = 'found' if SHARED.is_dir() else 'absent: tests on its files are skipped, each saying so'
+    absent = 'absent: recorded features stand in; other tests on it are skipped, each saying so'
+    state = 'found' if SHARED.is_dir() else absent
     return f'reference features and real images ({SHARED}): {state}'
 
 
@@ -23,10 +24,15 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture
-def shared() -> Path:
-    if not SHARED.is_dir():
+def shared_if_present() -> Path | None:
+    return SHARED if SHARED.is_dir() else None
+
+
+@pytest.fixture
+def shared(shared_if_present) -> Path:
+    if shared_if_present is None:
         pytest.skip(f'needs the reference features and real images in {SHARED}')
-    return SHARED
+    return shared_if_present
 
 
 @pytest.fixture(scope='session')

@@ -12,13 +12,25 @@ import torch
 from mmvision_mamba.backbones import MambaOut, MambaVision
 
 FILE = Path(__file__).with_name('recorded_features.npz')
-VISION = dict(dim=8, in_dim=4, depths=(1, 1, 3, 2), num_heads=(1, 2, 2, 4))
+VISION = dict(
+    dim=8, in_dim=4, depths=(1, 1, 3, 2), num_heads=(1, 2, 2, 4), window_size=(8, 8, 3, 2)
+)
+VISION_SCALED = VISION | dict(layer_scale=0.5)
+OUT = dict(depths=(1, 2, 1, 1), dims=(8, 16, 24, 32))
+
+
+def out_before_norms() -> MambaOut:
+    model = MambaOut(OUT)
+    for i in model.out_indices:
+        setattr(model, f'outnorm{i}', torch.nn.Identity())
+    return model
+
+
 BUILD = {
-    'vision_full': lambda: MambaVision(
-        VISION, window_size=(8, 8, 3, 2), window_padding='full', layer_scale=0.5
-    ),
-    'vision_minimal': lambda: MambaVision(VISION, window_size=(8, 8, 3, 2)),
-    'out': lambda: MambaOut(dict(depths=(1, 2, 1, 1), dims=(8, 16, 24, 32))),
+    'vision_full': lambda: MambaVision(VISION_SCALED, window_padding='full'),
+    'vision_minimal': lambda: MambaVision(VISION),
+    'out': lambda: MambaOut(OUT),
+    'out_before_norms': out_before_norms,
 }
 
 
@@ -37,11 +49,14 @@ def fill(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
+def image() -> torch.Tensor:
+    ramp = torch.arange(3 * 70 * 101, dtype=torch.float64)
+    return torch.sin(ramp * 0.013).view(1, 3, 70, 101).float()
+
+
 @torch.no_grad()
 def features(name: str) -> list[torch.Tensor]:
-    ramp = torch.arange(3 * 70 * 101, dtype=torch.float64)
-    image = torch.sin(ramp * 0.013).view(1, 3, 70, 101).float()
-    return list(fill(BUILD[name]())(image))
+    return list(fill(BUILD[name]())(image()))
 
 
 if __name__ == '__main__':
