@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -21,6 +22,16 @@ def pytest_report_header() -> str:
 
 def pytest_configure() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _restore_default_scope():
+    # A runner sets MMEngine's scope for the whole process, and the next test's types are looked
+    # up in it.
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture

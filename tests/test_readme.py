@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets import draw_shapes
@@ -18,12 +17,6 @@ README = (ROOT / 'README.md').read_text()
 
 def block_after(heading: str) -> str:
     return re.search(rf'{heading}.*?```python\n(.*?)```', README, re.DOTALL)[1]
-
-
-@pytest.fixture(autouse=True)
-def _restore_default_scope():
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 def test_the_config_for_own_data_finds_it_and_builds_a_model_of_its_classes(tmp_path):

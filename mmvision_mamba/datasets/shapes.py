@@ -55,12 +55,21 @@ def drawn_shapes(dataset_type: str, data_root: str, **kwargs) -> BaseDataset:
     Raises:
         ValueError: if ``data_root`` is neither.
     """
-    root, folder = Path(data_root).parent, Path(data_root).name
+    metainfo = drawn_metainfo(data_root)
+    draw_shapes(Path(data_root).parent)
+    return DATASETS.build(dict(type=dataset_type, data_root=data_root, metainfo=metainfo) | kwargs)
+
+
+def drawn_metainfo(data_root: str) -> dict:
+    """Classes and palette of the drawn data set under ``data_root``.
+
+    Raises:
+        ValueError: if that ends in neither ``coco`` nor ``ADEChallengeData2016``.
+    """
+    folder = Path(data_root).name
     if folder not in _METAINFO:
         raise ValueError(f"data_root '{data_root}' must end in one of {', '.join(_METAINFO)}")
-    draw_shapes(root)
-    defaults = dict(type=dataset_type, data_root=data_root, metainfo=_METAINFO[folder])
-    return DATASETS.build(defaults | kwargs)
+    return _METAINFO[folder]
 
 
 def draw_shapes(root: str | Path, num_train: int = 480, num_val: int = 60, size: int = 160) -> Path:

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
@@ -103,12 +103,6 @@ def tiny_classifier() -> dict[str, torch.Tensor]:
     names = published_names(16, 8, TINY['depths'], False)
     weights = {name: torch.full(shape, 0.25) for name, shape in names.items()}
     return weights | classifier(16)
-
-
-@pytest.fixture(autouse=True)
-def _restore_default_scope():
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

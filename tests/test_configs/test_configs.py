@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
@@ -48,12 +48,6 @@ PUBLISHED_MAMBAOUT = {
     'upernet_mambaout_small_ade20k': 76,
     'upernet_mambaout_base_ade20k': 112,
 }
-
-
-@pytest.fixture(autouse=True)
-def _restore_default_scope():
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 def load(name):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 from mmvision_mamba.errors import InputError
 
@@ -21,12 +20,6 @@ class Planted:
 
     def __reduce__(self):
         return open, (str(self.path), 'w')
-
-
-@pytest.fixture(autouse=True)
-def _restore_default_scope():
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

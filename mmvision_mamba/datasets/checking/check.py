@@ -13,9 +13,11 @@ from mmengine.registry import DATASETS, DefaultScope
 from rich.progress import Progress
 
 from ...errors import InputError
+from .classes import check_heads, check_pipeline, dataset_labels
 from .coco import check_coco, proper_images, read_coco
 from .images import ImageFiles, check_image, shown_path
 from .problems import Report
+from .seg_labels import begin_at_zero
 
 _IN_FLIGHT = 8  # images handed to each worker ahead of time
 
@@ -38,14 +40,17 @@ def check_datasets(
         progress: Shows a bar for each data set.
 
     Raises:
-        InputError: The config has no such data, or a folder or annotation file is missing or
-            cannot be parsed.
+        InputError: The config has no such data, a folder or annotation file is missing or cannot
+            be parsed, or the model or a pipeline is of other classes than a data set.
     """
     used = {}
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for leaf in leaf_datasets(loader['dataset']) if loader else ():
             masks = trains_masks(leaf)
+            labels = dataset_labels(leaf, cfg.get('default_scope'))
+            check_heads(cfg, labels, f'{split}_dataloader')
+            check_pipeline(leaf, labels, f'{split}_dataloader')
             leaf = {k: v for k, v in leaf.items() if k not in ('pipeline', 'test_mode')}
             key = json.dumps([leaf, masks], default=repr)
             used.setdefault(key, (leaf, masks, []))[2].append(split)
@@ -89,6 +94,10 @@ def _check_dataset(
         report = Report(f'{splits}: {dataset.data_prefix["img_path"]}', max_names)
         images = _seg_images(dataset, splits)
         report.images = len(images)
+        classes = dataset.metainfo.get('classes')
+        maps = [image.seg_map_path for image in images if image.seg_map_path is not None]
+        if classes and dataset.reduce_zero_label and begin_at_zero(maps, len(classes)):
+            report.add('labels begin at 0', f'{len(classes)} classes, and no {len(classes)}')
     walk = _check_images(deque(images), workers)
     if progress is not None:
         walk = progress.track(walk, total=len(images), description=splits)

@@ -14,6 +14,7 @@ from .problems import Report, shown
 
 # Coordinates beyond this many pixels are damage; rasterising such a polygon takes gigabytes.
 _MAX_COORDINATE = 1e6
+_MAX_PIXELS = 2**30  # of an image that OpenCV reads
 _TOLERANCE = 1.0  # pixels by which a box or polygon may leave its image
 
 
@@ -32,9 +33,16 @@ def read_coco(path: str | Path, where: str) -> dict:
         InputError: It cannot be read or is something else.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
+        # As pycocotools does: text in the locale's encoding, where a byte order mark is no JSON.
+        with open(path) as file:
+            content = json.load(file)
     except OSError as error:
         raise InputError(f'{path} ({where}) cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{path} ({where}) is not text in {error.encoding} at byte {error.start}: '
+            'uncompressed JSON in UTF-8 is read'
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f'{path} ({where}) is not JSON: {shown(str(error), 200)}') from error
     for key in ('images', 'annotations', 'categories'):
@@ -84,7 +92,7 @@ def proper_images(content: dict) -> list[dict]:
 def _check_categories(
     categories: list, classes: Sequence[str] | None, report: Report
 ) -> set[int | str]:
-    ids, names = set(), []
+    by_id, names = {}, []
     for index, category in enumerate(categories):
         problem = _malformed(category, ('id',), ())
         if problem is None and not isinstance(category.get('name'), str):
@@ -92,11 +100,11 @@ def _check_categories(
         if problem is not None:
             report.add('malformed category', f'categories[{index}]: {problem}')
             continue
-        if category['id'] in ids:
+        if category['id'] in by_id:
             report.add('duplicate category id', f'category {shown(category["id"])}')
         if category['name'] in names:
             report.add('duplicate category name', f'category {shown(category["name"])}')
-        ids.add(category['id'])
+        by_id.setdefault(category['id'], []).append(category['name'])
         names.append(category['name'])
     if classes is not None:
         for name in classes:
@@ -110,7 +118,10 @@ def _check_categories(
                     'class out of order',
                     f"class {label} is {shown(name)}, the file's is {shown(found)}",
                 )
-    return ids
+        for names_of_id in by_id.values():
+            if not set(names_of_id).intersection(classes):
+                report.add('category without class', f'category {shown(names_of_id[0])}')
+    return set(by_id)
 
 
 def _check_images(images: list, report: Report) -> dict[int | str, dict]:
@@ -217,7 +228,11 @@ def _malformed_image(image: object) -> str | None:
     problem = _malformed(image, ('id',), ('width', 'height'))
     if problem is None and not (isinstance(image.get('file_name'), str) and image['file_name']):
         problem = _value(image, 'file_name')
-    if problem is None and min(image['width'], image['height']) <= 0:
+    if problem is None and not (
+        min(image['width'], image['height']) > 0
+        and max(image['width'], image['height']) <= _MAX_COORDINATE
+        and image['width'] * image['height'] <= _MAX_PIXELS
+    ):
         problem = f'width {shown(image["width"])}, height {shown(image["height"])}'
     return problem
 

@@ -13,7 +13,7 @@ from .problems import shown
 # What Pillow decodes by itself; it would start Ghostscript for others. OpenCV judges the rest.
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'PPM', 'JPEG2000')
 _PNG = b'\x89PNG\r\n\x1a\n'
-_IGNORED = 255
+IGNORED = 255
 
 
 class ImageFiles(NamedTuple):
@@ -67,6 +67,21 @@ def shown_path(path: str) -> str:
     return path[-100:] if path.isprintable() else ascii(path[-100:])
 
 
+def read_labels(seg_map_path: str) -> np.ndarray:
+    """The ids in a seg map, ascending; none where it cannot be read."""
+    try:
+        seg_map = _decode_with_pillow(seg_map_path)
+    except _Damaged:
+        seg_map = None
+    return np.empty(0, np.uint8) if seg_map is None else _labels(seg_map)
+
+
+def _labels(seg_map: np.ndarray) -> np.ndarray:
+    if seg_map.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(seg_map.ravel(), minlength=256))
+    return np.unique(seg_map)
+
+
 def _check_seg_map(image: ImageFiles, size: tuple[float, float] | None) -> list[tuple[str, str]]:
     name = shown_path(image.seg_map_path)
     try:
@@ -83,12 +98,9 @@ def _check_seg_map(image: ImageFiles, size: tuple[float, float] | None) -> list[
         findings.append(
             ('seg map of another size', f'{name}: {_by(seg_map.shape[::-1])}, not {_by(size)}')
         )
-    if seg_map.dtype == np.uint8:
-        ids = np.flatnonzero(np.bincount(seg_map.ravel(), minlength=256))
-    else:
-        ids = np.unique(seg_map)
+    ids = _labels(seg_map)
     first, end = image.labels
-    unknown = ids[((ids < first) | (ids >= end)) & (ids != _IGNORED)]
+    unknown = ids[((ids < first) | (ids >= end)) & (ids != IGNORED)]
     if len(unknown):
         findings.append(('unknown label', f'{name}: {shown(unknown.tolist())}'))
     return findings

@@ -31,10 +31,13 @@ KINDS = {
     'duplicate category name': Kind('shifts the labels of the classes after it', _STOPS, True),
     'class without category': Kind('shifts the labels of the classes after it', _STOPS, True),
     'class out of order': Kind(
-        "labels follow the file's order of categories, names that of metainfo.classes", _USED
+        "labels follow the file's order of categories, names that of metainfo.classes",
+        _STOPS,
+        True,
     ),
+    'category without class': Kind('metainfo.classes does not name it', 'leaves its objects out'),
     'malformed image': Kind(
-        'no object with an id, a file_name, a width and a height', _STOPS, True
+        'no object with an id, a file_name, a width and a height that OpenCV reads', _STOPS, True
     ),
     'duplicate image id': Kind('of several, the last counts', 'leaves the others out'),
     'duplicate file name': Kind('several entries are one image', _USED),
@@ -76,6 +79,12 @@ KINDS = {
     'truncated seg map': Kind('the file ends before the image does', _FAILS),
     'seg map of several channels': Kind('colours in place of class ids', _FAILS),
     'seg map of another size': Kind('than its image', _FAILS),
+    'labels begin at 0': Kind(
+        'with reduce_zero_label, which takes 0 for unlabelled: 0 and 255 are used, the last '
+        "class's label nowhere",
+        _STOPS,
+        True,
+    ),
     'unknown label': Kind('an id outside the table of classes, and not 255', _FAILS),
 }
 
