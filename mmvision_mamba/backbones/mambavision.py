@@ -10,7 +10,7 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import Linear, attention, linear, selective_scan
+from ..ops import BatchNorm2d, Linear, attention, linear, selective_scan
 from .pyramid import PyramidBackbone, check_fields, resolve_arch
 
 D_STATE = 8
@@ -55,10 +55,10 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.conv_down = nn.Sequential(
             nn.Conv2d(in_channels, in_dim, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(in_dim, eps=1e-4),
+            BatchNorm2d(in_dim, eps=1e-4),
             nn.ReLU(),
             nn.Conv2d(in_dim, dim, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(dim, eps=1e-4),
+            BatchNorm2d(dim, eps=1e-4),
             nn.ReLU(),
         )
 
@@ -84,10 +84,10 @@ class ConvBlock(nn.Module):
     def __init__(self, dim: int, drop_path: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(dim, dim, 3, 1, 1)
-        self.norm1 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.norm1 = BatchNorm2d(dim, eps=1e-5)
         self.act1 = nn.GELU(approximate='tanh')
         self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1)
-        self.norm2 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.norm2 = BatchNorm2d(dim, eps=1e-5)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

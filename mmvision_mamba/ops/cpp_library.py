@@ -15,6 +15,7 @@ INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 
 _SCAN_SIZES = ('batch', 'length', 'dim', 'groups', 'state', 'threads', 'storage', 'softplus')
 _ATTENTION_SIZES = ('batch', 'length', 'heads', 'dim', 'threads')
+_BATCH_NORM_SIZES = ('rows', 'channels', 'threads', 'storage', 'training')
 
 
 class ScanArguments(ctypes.Structure):
@@ -42,6 +43,17 @@ class AttentionArguments(ctypes.Structure):
     )
 
 
+class BatchNormArguments(ctypes.Structure):
+    """The struct of that name in csrc/arguments.h, field for field."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _BATCH_NORM_SIZES),
+        ('eps', ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ('x', 'dy', 'weight', 'bias', 'mean', 'var')),
+        *((name, ctypes.c_void_p) for name in ('dweight', 'dbias', 'y', 'dx')),
+    )
+
+
 @cache
 def load() -> ctypes.CDLL | str:
     """The library, or why there is none and what would help."""
@@ -55,7 +67,7 @@ def load() -> ctypes.CDLL | str:
         size = library.mmvision_arguments_size()
     except (OSError, AttributeError) as error:
         return f'{found[0].name} cannot be loaded ({error}): {again}'
-    if size != ctypes.sizeof(ScanArguments) + ctypes.sizeof(AttentionArguments):
+    if size != sum(map(ctypes.sizeof, (ScanArguments, AttentionArguments, BatchNormArguments))):
         return f'{found[0].name} is of another version of mmvision_mamba: {again}'
     return library
 

@@ -1,4 +1,4 @@
-// The kernels' arguments, as cpu.py and attention.py pass them through ctypes: keep them in step.
+// The kernels' arguments, as Python passes them through ctypes (cpp_library.py): keep them in step.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,26 @@ struct AttentionArguments {
   float* out;  // (batch, length, heads, dim), contiguous
 };
 
+struct BatchNormArguments {
+  int64_t rows, channels, threads;
+  int64_t storage;  // of x, dy, y, dx: a half type, or float32
+  int64_t training;
+  double eps;
+  const void *x, *dy;  // (rows, channels), contiguous, as are y and dx
+  // (channels). mean and var (biased) are the batch's in training, results of the forward pass.
+  const float *weight, *bias;
+  float *mean, *var, *dweight, *dbias;
+  void *y, *dx;
+};
+
 // The kernels of one instruction set. Each returns 0, or 1 where memory for its workspace could not
 // be had.
 struct Kernels {
   int (*scan_forward)(const ScanArguments&);
   int (*scan_backward)(const ScanArguments&);
   int (*attention)(const AttentionArguments&);
+  int (*batch_norm_forward)(const BatchNormArguments&);
+  int (*batch_norm_backward)(const BatchNormArguments&);
 };
 
 extern const Kernels kBaseline;

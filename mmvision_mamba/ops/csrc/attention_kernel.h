@@ -4,23 +4,22 @@
 // Queries lie across a vector's lanes, keys and the results' channels in a tile's rows: maxima and
 // sums of the softmax are then of whole vectors, and no head size leaves lanes empty. A panel of
 // queries goes over blocks of keys, their scores and its results staying in cache.
+//
+// One running sum over thousands of keys would lose digits, most of all where they are equal, as
+// padding is: each block is summed from zero, so is each span of blocks, and the spans are added.
 
 constexpr int64_t TILE_ROWS = LANES == 16 ? 8 : 4;  // with TILE_COLUMNS, what registers hold
 constexpr int64_t TILE_COLUMNS = 3;
 constexpr int64_t PANEL = TILE_COLUMNS * LANES;
 constexpr int64_t KEY_BLOCK = 1024 / LANES;
+constexpr int64_t SPAN = 1024;
 
 // out (TILE_ROWS, PANEL) = out times factor, or 0, plus a (depth, TILE_ROWS), transposed, times
 // panel (depth, PANEL).
 template <bool ADD>
 INLINE void multiply_tile(const float* a, const float* panel, int64_t depth, const VecF* factor,
                           float* out) {
-  VecF sum[TILE_ROWS][TILE_COLUMNS];
-  for (int r = 0; r < TILE_ROWS; ++r) {
-    for (int c = 0; c < TILE_COLUMNS; ++c) {
-      sum[r][c] = ADD ? load(out + r * PANEL + c * LANES) * factor[c] : VecF{};
-    }
-  }
+  VecF sum[TILE_ROWS][TILE_COLUMNS] = {};
   for (int64_t k = 0; k < depth; ++k, a += TILE_ROWS, panel += PANEL) {
     VecF b[TILE_COLUMNS];
     for (int c = 0; c < TILE_COLUMNS; ++c) b[c] = load(panel + c * LANES);
@@ -31,15 +30,19 @@ INLINE void multiply_tile(const float* a, const float* panel, int64_t depth, con
     }
   }
   for (int r = 0; r < TILE_ROWS; ++r) {
-    for (int c = 0; c < TILE_COLUMNS; ++c) store(out + r * PANEL + c * LANES, sum[r][c]);
+    for (int c = 0; c < TILE_COLUMNS; ++c) {
+      float* to = out + r * PANEL + c * LANES;
+      store(to, ADD ? load(to) * factor[c] + sum[r][c] : sum[r][c]);
+    }
   }
 }
 
 // One head of one batch entry: its keys and values, packed, and a panel of queries.
 struct Head {
   int64_t length, dim, row_tiles;  // tiles of TILE_ROWS channels, the last filled up with zeros
-  Buffer<float> keys, values, queries, scores, sums;
+  Buffer<float> keys, values, queries, scores, sums, all_sums;  // of a span, and of those before
   VecF largest[TILE_COLUMNS], total[TILE_COLUMNS], faded[TILE_COLUMNS];
+  VecF span_largest[TILE_COLUMNS], all_total[TILE_COLUMNS];
 
   explicit Head(const AttentionArguments& a)
       : length(a.length),
@@ -49,9 +52,10 @@ struct Head {
         values(row_tiles * TILE_ROWS * a.length, true),
         queries(dim * PANEL),
         scores(KEY_BLOCK * PANEL),
-        sums(row_tiles * TILE_ROWS * PANEL) {}
+        sums(row_tiles * TILE_ROWS * PANEL),
+        all_sums(row_tiles * TILE_ROWS * PANEL) {}
   bool ok() const {
-    return keys.ok() && values.ok() && queries.ok() && scores.ok() && sums.ok();
+    return keys.ok() && values.ok() && queries.ok() && scores.ok() && sums.ok() && all_sums.ok();
   }
 
   // Keys to (tile of keys, dim, TILE_ROWS), values to (tile of channels, length, TILE_ROWS).
@@ -73,10 +77,28 @@ struct Head {
       const float* from = q + std::min(i, count - 1) * a.row;
       for (int64_t d = 0; d < dim; ++d) queries.get()[d * PANEL + i] = from[d] * scale;
     }
-    std::memset(sums.get(), 0, row_tiles * TILE_ROWS * PANEL * sizeof(float));
+    std::memset(all_sums.get(), 0, row_tiles * TILE_ROWS * PANEL * sizeof(float));
     for (int c = 0; c < TILE_COLUMNS; ++c) {
       largest[c] = splat(-std::numeric_limits<float>::max());
+      all_total[c] = VecF{};
+    }
+  }
+
+  void start_span() {
+    std::memset(sums.get(), 0, row_tiles * TILE_ROWS * PANEL * sizeof(float));
+    for (int c = 0; c < TILE_COLUMNS; ++c) {
+      span_largest[c] = largest[c];
       total[c] = VecF{};
+    }
+  }
+
+  void add_span() {
+    for (int c = 0; c < TILE_COLUMNS; ++c) {
+      VecF factor = exp2_of_negative(span_largest[c] - largest[c]);
+      all_total[c] = all_total[c] * factor + total[c];
+      for (int64_t i = c * LANES; i < row_tiles * TILE_ROWS * PANEL; i += PANEL) {
+        store(all_sums.get() + i, load(all_sums.get() + i) * factor + load(sums.get() + i));
+      }
     }
   }
 
@@ -117,8 +139,8 @@ struct Head {
   void finish(const AttentionArguments& a, float* out, int64_t count) {
     for (int c = 0; c < TILE_COLUMNS; ++c) {
       for (int64_t lane = 0; lane < LANES && c * LANES + lane < count; ++lane, out += a.heads * dim) {
-        const float* from = sums.get() + c * LANES + lane;
-        for (int64_t d = 0; d < dim; ++d) out[d] = from[d * PANEL] / total[c][lane];
+        const float* from = all_sums.get() + c * LANES + lane;
+        for (int64_t d = 0; d < dim; ++d) out[d] = from[d * PANEL] / all_total[c][lane];
       }
     }
   }
@@ -128,11 +150,16 @@ struct Head {
     for (int64_t query = begin; query < end; query += PANEL) {
       int64_t here = std::min(PANEL, end - query);
       start(a, q + query * a.row, here);
-      for (int64_t first = 0; first < length; first += KEY_BLOCK) {
-        int64_t count = std::min(KEY_BLOCK, length - first);
-        score(first, count);
-        weigh(count);
-        add_values(first, count);
+      for (int64_t span = 0; span < length; span += SPAN) {
+        int64_t end = std::min(length, span + SPAN);
+        start_span();
+        for (int64_t first = span; first < end; first += KEY_BLOCK) {
+          int64_t count = std::min(KEY_BLOCK, end - first);
+          score(first, count);
+          weigh(count);
+          add_values(first, count);
+        }
+        add_span();
       }
       finish(a, out + query * a.heads * dim, here);
     }

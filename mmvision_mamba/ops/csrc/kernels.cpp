@@ -27,7 +27,9 @@ extern "C" {
 int mmvision_has(int64_t isa) { return kernels_of(isa) != nullptr; }
 
 // A guard against a library and Python files of different versions.
-int64_t mmvision_arguments_size() { return sizeof(ScanArguments) + sizeof(AttentionArguments); }
+int64_t mmvision_arguments_size() {
+  return sizeof(ScanArguments) + sizeof(AttentionArguments) + sizeof(BatchNormArguments);
+}
 
 int mmvision_scan_forward(int64_t isa, const ScanArguments* arguments) {
   return kernels_of(isa)->scan_forward(*arguments);
@@ -39,5 +41,13 @@ int mmvision_scan_backward(int64_t isa, const ScanArguments* arguments) {
 
 int mmvision_attention(int64_t isa, const AttentionArguments* arguments) {
   return kernels_of(isa)->attention(*arguments);
+}
+
+int mmvision_batch_norm_forward(int64_t isa, const BatchNormArguments* arguments) {
+  return kernels_of(isa)->batch_norm_forward(*arguments);
+}
+
+int mmvision_batch_norm_backward(int64_t isa, const BatchNormArguments* arguments) {
+  return kernels_of(isa)->batch_norm_backward(*arguments);
 }
 }

@@ -42,6 +42,10 @@ namespace {
 #include "workspace.h"
 #include "scan_kernel.h"
 #include "attention_kernel.h"
+#include "batch_norm_kernel.h"
+
+constexpr Kernels kKernels = {run_forward, run_backward, run_attention, run_batch_norm_forward,
+                              run_batch_norm_backward};
 
 }  // namespace
 }  // namespace ISA

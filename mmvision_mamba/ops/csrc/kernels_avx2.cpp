@@ -4,5 +4,5 @@
 #define USE_AVX2
 #include "kernels.h"
 
-extern const Kernels kAvx2 = {ISA::run_forward, ISA::run_backward, ISA::run_attention};
+extern const Kernels kAvx2 = ISA::kKernels;
 #endif

@@ -4,5 +4,5 @@
 #define USE_AVX512
 #include "kernels.h"
 
-extern const Kernels kAvx512 = {ISA::run_forward, ISA::run_backward, ISA::run_attention};
+extern const Kernels kAvx512 = ISA::kKernels;
 #endif

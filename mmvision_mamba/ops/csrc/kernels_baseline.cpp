@@ -3,4 +3,4 @@
 #define LANES 4
 #include "kernels.h"
 
-extern const Kernels kBaseline = {ISA::run_forward, ISA::run_backward, ISA::run_attention};
+extern const Kernels kBaseline = ISA::kKernels;

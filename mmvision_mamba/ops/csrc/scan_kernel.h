@@ -183,7 +183,7 @@ INLINE void step_tile(Tile<R>& tile, int64_t rows, int64_t state, const Vec<R>* 
 // dL/dh[t] = C[t] dy[t] + adjoint; with GRADIENTS, all gradients are added to.
 template <class R>
 struct Gradients {
-  Vec<R> *dA;                // (state)
+  Vec<R> *dA;                // (state), of the tile
   Vec<R> *dB, *dC;           // (rows, state), still to be summed over lanes
   Vec<R> by_drive[TILE];     // dL/d(delta u)
   Vec<R> by_decay[TILE];     // dL/ddelta through exp(delta A)
@@ -377,34 +377,34 @@ int forward(const ScanArguments& a) {
   return ok ? 0 : 1;
 }
 
-// Sums over rows that a backward task leaves per block: dA, then dD and dbias.
-template <class R>
+// Sums over rows that a backward task leaves per block: dA, then dD and dbias. A tile's are added
+// up by themselves and the tiles in double precision: batch times length are many terms.
 struct Sums {
   const Plan& p;
   int64_t state;
-  Buffer<Vec<R>> values;  // (part of the batch, chunk, block, state + 2)
+  Buffer<Vec<double>> values;  // (part of the batch, chunk, block, state + 2)
 
   Sums(const ScanArguments& a, const Plan& p)
       : p(p), state(a.state), values(p.batch_parts * p.chunks * p.blocks * (a.state + 2), true) {}
-  Vec<R>* of(int64_t task_sums, int64_t block) const {
+  Vec<double>* of(int64_t task_sums, int64_t block) const {
     return values.get() + (task_sums * p.blocks + block) * (state + 2);
   }
 };
 
 template <class R, class T>
 void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& parameters,
-                   const Edges<R>& edges, Sums<R>& sums, R* dB_out, R* dC_out, int64_t index,
+                   const Edges<R>& edges, Sums& sums, R* dB_out, R* dC_out, int64_t index,
                    std::atomic<bool>* ok) {
   Task task(a, p, index);
   int64_t blocks = task.block_end - task.block_begin, width = blocks * a.state;
   int64_t tiles = ceil_div(task.end - task.begin, TILE);
   Buffer<Tile<R>> workspace(1);
   Buffer<Gradients<R>> gradients(1);
-  Buffer<Vec<R>> starts((tiles + 1) * width), adjoints(width), dB(TILE * a.state),
+  Buffer<Vec<R>> starts((tiles + 1) * width), adjoints(width), dA(a.state), dB(TILE * a.state),
       dC(TILE * a.state);
   Buffer<R> B(TILE * a.state), C(TILE * a.state);
-  if (!workspace.ok() || !gradients.ok() || !starts.ok() || !adjoints.ok() || !dB.ok() ||
-      !dC.ok() || !B.ok() || !C.ok()) {
+  if (!workspace.ok() || !gradients.ok() || !starts.ok() || !adjoints.ok() || !dA.ok() ||
+      !dB.ok() || !dC.ok() || !B.ok() || !C.ok()) {
     return void(*ok = false);
   }
   Tile<R>& tile = *workspace.get();
@@ -457,8 +457,8 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
         read_tile<R, T, true>(a, batch, begin, rows, block, parameters.bias.get()[at], tile);
         read_rows<R, T>(a.dy, batch * a.dy_batch + begin * a.dy_row + block.channel, a.dy_row,
                         rows, block.count, tile.dy);
-        Vec<R>* block_sums = sums.of(task.sums, at);
-        g.dA = block_sums;
+        std::memset(static_cast<void*>(dA.get()), 0, a.state * sizeof(Vec<R>));
+        g.dA = dA.get();
         g.dB = dB.get();
         g.dC = dC.get();
         for (int64_t t = 0; t < rows; ++t) g.by_drive[t] = g.by_decay[t] = Vec<R>{};
@@ -479,8 +479,10 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
           tile.y[t] = g.by_drive[t] * tile.delta[t] + skip * tile.dy[t];
           g.by_decay[t] = ddelta;
         }
-        block_sums[a.state] += dD;
-        block_sums[a.state + 1] += dbias;
+        Vec<double>* block_sums = sums.of(task.sums, at);
+        for (int64_t n = 0; n < a.state; ++n) block_sums[n] += to_double(g.dA[n]);
+        block_sums[a.state] += to_double(dD);
+        block_sums[a.state + 1] += to_double(dbias);
         int64_t to = (batch * a.length + begin) * a.dim + block.channel;
         write_rows<R, T>(a.du, to, a.dim, rows, block.count, tile.y);
         write_rows<R, T>(a.ddelta, to, a.dim, rows, block.count, g.by_decay);
@@ -495,10 +497,10 @@ int backward(const ScanArguments& a) {
   int64_t matrix = a.batch * a.length * a.groups * a.state;
   R *dA = static_cast<R*>(a.dA), *dB = static_cast<R*>(a.dB), *dC = static_cast<R*>(a.dC),
     *dD = static_cast<R*>(a.dD), *dbias = static_cast<R*>(a.dbias);
-  std::fill(dA, dA + a.dim * a.state, R(0));
-  std::fill(dD, dD + a.dim, R(0));
-  std::fill(dbias, dbias + a.dim, R(0));
   if (a.batch * a.length * a.dim == 0) {
+    std::fill(dA, dA + a.dim * a.state, R(0));
+    std::fill(dD, dD + a.dim, R(0));
+    std::fill(dbias, dbias + a.dim, R(0));
     std::fill(dB, dB + matrix, R(0));
     std::fill(dC, dC + matrix, R(0));
     return 0;
@@ -506,7 +508,7 @@ int backward(const ScanArguments& a) {
   Plan plan(a);
   Parameters<R> parameters(a, plan);
   Edges<R> edges(a, plan, true);
-  Sums<R> sums(a, plan);
+  Sums sums(a, plan);
   // Channel blocks in different tasks add to the same dB and dC: each part to a copy of its own.
   Buffer<R> copies((plan.block_parts - 1) * 2 * matrix);
   if (!parameters.ok() || !edges.ok() || !sums.values.ok() || !copies.ok()) return 1;
@@ -541,16 +543,17 @@ int backward(const ScanArguments& a) {
       for (int64_t i = begin; i < end; ++i) dC[i] += more_dC[i];
     }
   });
-  for (int64_t part = 0; part < plan.batch_parts * plan.chunks; ++part) {
-    for (int64_t at = 0; at < plan.blocks; ++at) {
-      Block block(plan, at);
-      const Vec<R>* from = sums.of(part, at);
-      for (int64_t lane = 0; lane < block.count; ++lane) {
-        int64_t channel = block.channel + lane;
-        for (int64_t n = 0; n < a.state; ++n) dA[channel * a.state + n] += from[n][lane];
-        dD[channel] += from[a.state][lane];
-        dbias[channel] += from[a.state + 1][lane];
-      }
+  for (int64_t at = 0; at < plan.blocks; ++at) {
+    Block block(plan, at);
+    Vec<double>* total = sums.of(0, at);
+    for (int64_t part = 1; part < plan.batch_parts * plan.chunks; ++part) {
+      for (int64_t n = 0; n < a.state + 2; ++n) total[n] += sums.of(part, at)[n];
+    }
+    for (int64_t lane = 0; lane < block.count; ++lane) {
+      int64_t channel = block.channel + lane;
+      for (int64_t n = 0; n < a.state; ++n) dA[channel * a.state + n] = R(total[n][lane]);
+      dD[channel] = R(total[a.state][lane]);
+      dbias[channel] = R(total[a.state + 1][lane]);
     }
   }
   return ok ? 0 : 1;

@@ -239,6 +239,11 @@ INLINE Vec<R> softplus(Vec<R> x, Vec<R>* slope) {
 }
 
 template <class V>
+INLINE Vec<double> to_double(V v) {
+  return __builtin_convertvector(v, Vec<double>);
+}
+
+template <class V>
 INLINE auto sum_of_lanes(V v) {
   auto sum = v[0];
   for (int i = 1; i < LANES; ++i) sum += v[i];
