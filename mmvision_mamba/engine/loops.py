@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -39,6 +40,13 @@ class _ResumableLoop:
     def run(self):
         # A run without a seed of its own has drawn another one before it read the checkpoint's.
         self.dataloader.batch_sampler.sampler.set_seed(self.runner.seed)
+        if self._iter >= self._max_iters:
+            print_log(
+                f'Nothing is left to train: the run ended at iteration {self._iter} of '
+                f'{self._max_iters}. tools/test.py measures its checkpoint; more train_cfg.'
+                f'{self._LENGTH} go on from it.',
+                'current',
+            )
         return super().run()
 
     def _seed_step(self) -> None:
@@ -55,6 +63,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
             ``EpochBasedTrainLoop``.
     """
 
+    _LENGTH = 'max_epochs'
     _trained = 0
 
     def run_epoch(self) -> None:
@@ -78,6 +87,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals: As in MMEngine's
             ``IterBasedTrainLoop``.
     """
+
+    _LENGTH = 'max_iters'
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
