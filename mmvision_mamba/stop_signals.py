@@ -17,8 +17,8 @@ from .end_with_parent import end_with_parent
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NOTHING_TO_SAVE = (
-    'before the first iteration: there is nothing to save; --resume goes on from the last '
-    'checkpoint, and starts anew where there is none'
+    'nothing is trained yet; --resume goes on from the last checkpoint, and starts anew where '
+    'there is none'
 )
 
 _received: signal.Signals | None = None
@@ -61,7 +61,7 @@ def _heed() -> dict[signal.Signals, object]:
     if _heeding:
         return {}
     _heeding = True
-    atexit.register(_end_children)
+    atexit.register(_at_exit)
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     previous = {number: how for number, how in previous.items() if how != signal.SIG_IGN}
     for number in previous:
@@ -83,7 +83,7 @@ def _note(number: int, _) -> None:
     _received = _received or signal.Signals(number)
     if _last_words:
         what, status = _last_words
-        _say(f'{_received.name} {what}.')
+        _say(f'{_received.name}: {what}.')
         os._exit(status)
     if number == signal.SIGINT:
         # torchrun's agent passes the same one on, and ends on a second, with its processes;
@@ -123,8 +123,11 @@ class _Fork:
             end_with_parent(self.parent)
 
 
-def _end_children() -> None:
-    """At exit, when multiprocessing waits for workers that it has sent the SIGTERM they ignore."""
+def _at_exit() -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is _note:  # for which Python puts the system's handler, to die
+            signal.signal(number, signal.SIG_IGN)
+    # multiprocessing waits for workers that it has sent the SIGTERM to which they are deaf.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's calls their end an error
     for child in multiprocessing.active_children():
         child.kill()

@@ -26,14 +26,14 @@ def pass_on() -> None:
     """Wait for a signal, and pass it on until all is ended; end at once on a second Ctrl-C."""
     import psutil
 
-    signal.sigwait(SIGNALS)
+    number = signal.sigwait(SIGNALS)
     workers = psutil.Process().children()
     if not workers:
         os._exit(0)
     while True:
         for worker in workers:
             with suppress(psutil.NoSuchProcess):
-                worker.send_signal(signal.SIGTERM)
+                worker.send_signal(number)
         again = signal.sigtimedwait(SIGNALS, 1.0)
         if again is not None and again.si_signo == signal.SIGINT:
             os._exit(128 + signal.SIGINT)  # the processes end with this one

@@ -3,7 +3,7 @@
 # First, because the other imports take seconds.
 from mmvision_mamba import stop_signals  # isort: skip
 
-stop_signals.end_at_once('ended the test, which reports nothing', status=1)
+stop_signals.end_at_once('the test is cut off, and reports nothing', status=1)
 
 from pathlib import Path
 
