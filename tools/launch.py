@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from start_up import SIGNALS, say
 
 
 def main() -> None:
@@ -26,9 +26,10 @@ def pass_on() -> None:
     """Wait for a signal, and pass it on until all is ended; end at once on a second Ctrl-C."""
     import psutil
 
-    number = signal.sigwait(SIGNALS)
+    number = signal.Signals(signal.sigwait(SIGNALS))
     workers = psutil.Process().children()
     if not workers:
+        say(f'{number.name}: ended before a process was started.')
         os._exit(0)
     while True:
         for worker in workers:

@@ -1,17 +1,24 @@
 """Train a detector or a segmentor."""
 
-# First, because the other imports take seconds.
-from mmvision_mamba import stop_signals  # isort: skip
-
-stop_signals.end_at_once()
-
 import os
+
+from start_up import end_at_once
+
+# Processes of torchrun's stop together: tools/launch.py keeps them deaf until they can.
+if __name__ == '__main__' and 'TORCHELASTIC_RUN_ID' not in os.environ:
+    end_at_once(
+        'nothing is trained yet; --resume goes on from the last checkpoint, and starts anew '
+        'where there is none',
+        status=0,
+    )
+
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 
+from mmvision_mamba import stop_signals
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
 from mmvision_mamba.cli import build_parser, read_config, run

@@ -48,7 +48,7 @@ class PreemptionHook(Hook):
         self._saved_at = time.monotonic()
         self._checkpoints = self._find_checkpoint_hook(runner)
         if self._agree(_SAVE_AND_EXIT if stop_signals.received() else _GO_ON) == _SAVE_AND_EXIT:
-            self._exit(runner, stop_signals.NOTHING_TO_SAVE)
+            self._exit(runner, 'nothing is trained since; --resume starts where this did')
 
     def after_train(self, runner) -> None:
         self._release()
