@@ -1,5 +1,10 @@
 """Test a detector (box AP, mask AP) or a segmentor (mIoU, aAcc, mAcc), per class too."""
 
+from start_up import end_at_once
+
+if __name__ == '__main__':
+    end_at_once('the test is cut off, and reports nothing', status=1)
+
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -9,6 +14,7 @@ from mmvision_mamba.checkpoints.publishing import SUFFIX
 from mmvision_mamba.cli import build_parser, read_config, run
 from mmvision_mamba.config import fit_to_machine
 from mmvision_mamba.datasets.checking.before_training import check_data
+from mmvision_mamba.end_with_parent import end_with_agent
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -35,6 +41,8 @@ def parse_args():
 
 def main() -> None:
     args = parse_args()
+    if args.launcher != 'none':
+        end_with_agent()
     if args.checkpoint is None:
         if not args.config.endswith(SUFFIX):
             raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')

@@ -7,7 +7,7 @@ fi
 # A new store each time workers are started: in the agent's shared one, those started again find the
 # addresses of those that died, and fail or wait (torch 2.11; see pytorch's issue 135712).
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
-LAUNCH=("${PYTHON:-python}" -m torch.distributed.run --nproc_per_node="$GPUS")
+LAUNCH=("${PYTHON:-python}" "$TOOLS/launch.py" --nproc_per_node="$GPUS")
 if [[ -n ${RDZV_ENDPOINT:-} ]]; then # elastic: machines meet there, in any order
     LAUNCH+=(--nnodes="${NNODES:-1}" --rdzv_backend="${RDZV_BACKEND:-c10d}"
         --rdzv_endpoint="$RDZV_ENDPOINT" --rdzv_id="${RDZV_ID:-none}")

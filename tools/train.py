@@ -1,18 +1,32 @@
 """Train a detector or a segmentor."""
 
 import os
+
+from start_up import end_at_once
+
+# Processes of torchrun's stop together: tools/launch.py keeps them deaf until they can.
+if __name__ == '__main__' and 'TORCHELASTIC_RUN_ID' not in os.environ:
+    end_at_once(
+        'nothing is trained yet; --resume goes on from the last checkpoint, and starts anew '
+        'where there is none',
+        status=0,
+    )
+
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 
+from mmvision_mamba import stop_signals
 from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
 from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
 from mmvision_mamba.cli import build_parser, read_config, run
 from mmvision_mamba.config import fit_to_machine
 from mmvision_mamba.datasets.checking.before_training import check_data
+from mmvision_mamba.end_with_parent import end_with_agent
 from mmvision_mamba.engine.sharding import shard_training
+from mmvision_mamba.engine.work_dir_lock import lock_work_dir
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import locate
 
@@ -50,6 +64,9 @@ def parse_args():
 
 def main() -> None:
     args = parse_args()
+    if args.launcher != 'none':
+        end_with_agent()
+        stop_signals.hold()  # several processes stop together, at the first place where all are
     cfg = read_config(args)
     if args.amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
@@ -61,6 +78,7 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.seed is not None or args.deterministic:
         cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
+    lock_work_dir(cfg.work_dir, args.launcher)
     _set_starting_point(cfg, args.resume)
     if cfg.get('load_from'):
         cfg.load_from = str(locate(cfg.load_from))

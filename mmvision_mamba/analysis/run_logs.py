@@ -1,7 +1,8 @@
 """What MMEngine logged in a work dir, as curves over iterations.
 
-Each start of a run has a folder there, named by its time, with ``vis_data/scalars.json``: an
-object a line, of training with ``iter`` (and ``epoch``), of validation with ``step`` alone.
+Each start of a run has a folder there, named by its local time, with ``vis_data/scalars.json``:
+an object a line, of training with ``iter`` (and ``epoch``), of validation with ``step`` alone. The
+order of starts is that of ``starts.json``: clocks are set back, and time zones differ.
 """
 
 import json
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..checkpoints.durable_files import DurableLocalBackend
 from ..errors import InputError
 
+STARTS = 'starts.json'
 _PATTERN = '*/vis_data/scalars.json'
 # What stands in a line beside the scalars, or is no score although validation logs it.
 _PLACES = ('iter', 'step', 'epoch')
@@ -66,6 +69,14 @@ class RunLog:
         yield from self.metrics
         yield from self.training
 
+    def cut(self, iteration: int) -> None:
+        """Drop what was logged at ``iteration`` or later, and scalars of which nothing is left."""
+        for curves in (self.training, self.metrics):
+            for key, curve in list(curves.items()):
+                curve.cut(iteration)
+                if not curve.values:
+                    del curves[key]
+
     def losses(self) -> list[str]:
         """Names of losses, the total first where there is one."""
         return sorted(
@@ -85,6 +96,13 @@ class RunLog:
         return [key for key in self.metrics if key.startswith(f'{metric}_')]
 
 
+def note_start(work_dir: str | Path, folder: str, iteration: int) -> None:
+    """Write down that a run is started, or goes on, after ``iteration``, logging in ``folder``."""
+    path = Path(work_dir, STARTS)
+    starts = [*_noted(path), dict(folder=folder, iteration=iteration)]
+    DurableLocalBackend().put_text(json.dumps(starts, indent=2) + '\n', path)
+
+
 def read_run(work_dir: str | Path) -> RunLog:
     """The curves of all starts of a run; where a resumed one went back, it replaces the earlier.
 
@@ -94,16 +112,14 @@ def read_run(work_dir: str | Path) -> RunLog:
     Raises:
         InputError: There are no logs in ``work_dir``, or one is damaged.
     """
-    files = sorted(Path(work_dir).glob(_PATTERN))
     log = RunLog()
-    for file in files:
+    for file, iteration in _starts(Path(work_dir)):
         lines = list(_lines(file))
         first = next((line['iter'] for line in lines if 'iter' in line), None)
         if first is None:
             continue
         log.starts += 1
-        for curve in (*log.training.values(), *log.metrics.values()):
-            curve.cut(first)
+        log.cut(first if iteration is None else iteration + 1)
         _add(log, lines)
     if not log.starts:
         raise InputError(
@@ -111,6 +127,24 @@ def read_run(work_dir: str | Path) -> RunLog:
             'LocalVisBackend writes, with at least one logged iteration'
         )
     return log
+
+
+def _starts(work_dir: Path) -> list[tuple[Path, int | None]]:
+    """Logs in the order of starts, each with the iteration that it went on after, where known.
+
+    Those of which nothing is written down (of MMEngine alone) come first, by their time.
+    """
+    noted = enumerate(_noted(work_dir / STARTS))
+    order = {start['folder']: (i, start['iteration']) for i, start in noted}
+    files = [(*order.get(file.parts[-3], (-1, None)), file) for file in work_dir.glob(_PATTERN)]
+    return [(file, iteration) for i, iteration, file in sorted(files, key=lambda f: (f[0], f[2]))]
+
+
+def _noted(path: Path) -> list[dict]:
+    try:
+        return json.loads(path.read_text()) if path.is_file() else []
+    except ValueError as error:
+        raise InputError(f'{path} is not JSON: {error}; without it, starts go by time') from error
 
 
 def _lines(file: Path) -> Iterator[dict]:

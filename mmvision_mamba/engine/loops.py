@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -11,6 +13,17 @@ from ..datasets.resumable import resumable, seed_generators
 
 # In the message hub, and so in checkpoints: batches of the pass that were trained, and its length.
 PROGRESS = 'pass_progress'
+
+
+def optimizer_has_just_stepped(runner) -> bool:
+    """Whether no gradients wait for a later step, asked in ``after_train_iter``.
+
+    Under gradient accumulation (``optim_wrapper.accumulative_counts``) a checkpoint of another
+    iteration would lose them.
+    """
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return all(wrapper.should_update() for wrapper in wrappers)
 
 
 class _ResumableLoop:
@@ -27,6 +40,13 @@ class _ResumableLoop:
     def run(self):
         # A run without a seed of its own has drawn another one before it read the checkpoint's.
         self.dataloader.batch_sampler.sampler.set_seed(self.runner.seed)
+        if self._iter >= self._max_iters:
+            print_log(
+                f'Nothing is left to train: the run ended at iteration {self._iter} of '
+                f'{self._max_iters}. tools/test.py measures its checkpoint; more train_cfg.'
+                f'{self._LENGTH} go on from it.',
+                'current',
+            )
         return super().run()
 
     def _seed_step(self) -> None:
@@ -43,6 +63,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
             ``EpochBasedTrainLoop``.
     """
 
+    _LENGTH = 'max_epochs'
     _trained = 0
 
     def run_epoch(self) -> None:
@@ -66,6 +87,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals: As in MMEngine's
             ``IterBasedTrainLoop``.
     """
+
+    _LENGTH = 'max_iters'
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -1,30 +1,37 @@
 """Giving way to a scheduler that takes its machine back, and not losing much to one that fails."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
+from ... import stop_signals
+from ..loops import optimizer_has_just_stepped
 from .checkpoint import DurableCheckpointHook
 
 _GO_ON, _SAVE, _SAVE_AND_EXIT = range(3)
+_IMAGES_BETWEEN = 5  # that processes validate, before they ask each other whether to stop
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """On SIGTERM, as a scheduler sends it: save after the current iteration and exit with status 0.
+    """On SIGTERM (a scheduler), SIGINT (Ctrl-C) or SIGHUP: save, and exit with status 0.
 
-    All processes stop after the same iteration, whichever of them the signal reached first. During
-    validation, training has been saved already and they exit at once; where it has not, after it.
-    ``train.py --resume`` goes on from there.
+    That is after the current iteration, or, under gradient accumulation, after the one that steps.
+    All processes stop at the same place, whichever of them the signal reached first. A validation
+    is left (training was saved before it), and not made up for. ``train.py --resume`` goes on from
+    there.
 
-    Besides, the run is saved whenever the last checkpoint is older than ``save_minutes``: for
-    machines that fail without a signal, in epochs that take hours.
+    Besides, the run is saved before each validation that follows no checkpoint, and whenever the
+    last checkpoint is older than ``save_minutes``: for machines that fail without a signal, in
+    epochs that take hours.
+
+    It saves by the runner's DurableCheckpointHook, or where there is none by one with its defaults.
+    MMEngine's own epoch loop begins an epoch anew that was saved in its middle.
 
     Args:
         save_minutes: Minutes of training that may be lost.
@@ -34,46 +41,100 @@ class PreemptionHook(Hook):
 
     def __init__(self, save_minutes: float = 30.0) -> None:
         self.save_minutes = save_minutes
-        self._told = False
+        self._meetings: list[int] = []
 
     def before_train(self, runner) -> None:
-        self._pid = os.getpid()
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+        self._release = stop_signals.hold()
         self._saved_at = time.monotonic()
+        self._checkpoints = self._find_checkpoint_hook(runner)
+        if self._agree(_SAVE_AND_EXIT if stop_signals.received() else _GO_ON) == _SAVE_AND_EXIT:
+            self._exit(runner, 'nothing is trained since; --resume starts where this did')
 
     def after_train(self, runner) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+        self._release()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         self._saved_at = time.monotonic()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        action = self._agreed_action()
+        if not optimizer_has_just_stepped(runner):
+            return
+        action = self._agree(self._wanted(runner, batch_idx))
         if action == _GO_ON:
             return
-        hook = next(hook for hook in runner.hooks if isinstance(hook, DurableCheckpointHook))
-        path = hook.save_now(runner, batch_idx + 1)
+        saved = _saved(runner, f'iter_{runner.iter + 1}')
+        path = saved or self._checkpoints.save_now(runner, batch_idx + 1)
         if action == _SAVE_AND_EXIT:
-            runner.logger.warning(f'SIGTERM: saved {path}; --resume goes on from there.')
-            raise SystemExit(0)
+            self._exit(runner, f'saved {path}; --resume goes on from there')
+
+    def before_val_epoch(self, runner) -> None:
+        """Fix the images after which processes ask each other, which have different numbers."""
+        own = len(runner.val_dataloader)
+        fewest = torch.tensor(own)
+        all_reduce(fewest, 'min')
+        between = 1 if get_world_size() == 1 else _IMAGES_BETWEEN
+        common = range(between - 1, int(fewest) - 1, between)
+        self._meetings = [*common, own - 1] if fewest else []
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        saved = runner.message_hub.get_info('last_ckpt')
-        current = {f'epoch_{runner.epoch}', f'iter_{runner.iter}'}
-        if self._told and saved and Path(saved).stem in current:
-            runner.logger.warning(f'SIGTERM: --resume goes on from {saved}, without validating it.')
-            raise SystemExit(0)
+        if not self._meetings or batch_idx != self._meetings[0]:
+            return
+        del self._meetings[0]
+        action = self._agree(_SAVE_AND_EXIT if stop_signals.received() else _GO_ON)
+        epoch, iteration = runner.epoch, runner.iter
+        names = f'epoch_{epoch}', f'iter_{iteration}', f'epoch_{epoch - 1}_iter_{iteration}'
+        saved = _saved(runner, *names)
+        if action == _SAVE_AND_EXIT and saved:
+            self._exit(runner, f'--resume goes on from {saved}, without validating it')
 
-    def _note(self, *_) -> None:
-        self._told = True
-        if os.getpid() != self._pid:
-            # A data loader's worker, signalled with the whole job: it feeds the last iteration, but
-            # does not outlive what was to end it.
-            signal.alarm(120)
+    def _find_checkpoint_hook(self, runner) -> DurableCheckpointHook:
+        for hook in runner.hooks:
+            if isinstance(hook, DurableCheckpointHook):
+                return hook
+        by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+        hook = DurableCheckpointHook(by_epoch=by_epoch)
+        hook.before_train(runner)
+        return hook
 
-    def _agreed_action(self) -> int:
+    def _wanted(self, runner, batch_idx: int) -> int:
+        if stop_signals.received():
+            return _SAVE_AND_EXIT
         late = is_main_process() and time.monotonic() - self._saved_at > 60 * self.save_minutes
-        action = _SAVE_AND_EXIT if self._told else _SAVE if late else _GO_ON
+        return _SAVE if late or self._unsaved_validation_follows(runner, batch_idx) else _GO_ON
+
+    def _unsaved_validation_follows(self, runner, batch_idx: int) -> bool:
+        """Whether the loop validates next, and CheckpointHook does not save before."""
+        loop = runner.train_loop
+        if runner.val_loop is None:
+            return False
+        if isinstance(loop, IterBasedTrainLoop):
+            done, planned = runner.iter + 1, runner.max_iters
+        elif self.end_of_epoch(runner.train_dataloader, batch_idx):
+            if any(self._saves_epoch(runner, hook) for hook in runner.hooks):
+                return False
+            done, planned = runner.epoch + 1, runner.max_epochs
+        else:
+            return False
+        return done >= loop.val_begin and (done % loop.val_interval == 0 or done == planned)
+
+    def _saves_epoch(self, runner, hook: Hook) -> bool:
+        if not isinstance(hook, CheckpointHook) or not hook.by_epoch:
+            return False
+        last = hook.save_last and self.is_last_train_epoch(runner)
+        return last or self.every_n_epochs(runner, hook.interval, hook.save_begin)
+
+    def _agree(self, action: int) -> int:
         agreed = torch.tensor(action)
         all_reduce(agreed, 'max')
         return int(agreed)
+
+    def _exit(self, runner, what: str) -> None:
+        signal = stop_signals.received() or 'A signal to another process'
+        runner.logger.warning(f'{signal}: {what}.')
+        raise SystemExit(0)
+
+
+def _saved(runner, *names: str) -> str | None:
+    """The last checkpoint, if it has one of these names."""
+    path = runner.message_hub.runtime_info.get('last_ckpt')
+    return path if path and Path(path).stem in names else None

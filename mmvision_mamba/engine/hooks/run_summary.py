@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from ...analysis.run_logs import RunLog, read_run
+from ...analysis.run_logs import RunLog, note_start, read_run
 from ...checkpoints.durable_files import DurableLocalBackend
 from ...errors import InputError
 
@@ -39,7 +39,9 @@ class RunSummaryHook(Hook):
     def before_train(self, runner) -> None:
         # In a resumed run: what passed until the checkpoint.
         earlier = runner.message_hub.runtime_info.get(_SECONDS, 0.0)
-        self._start = time.time() - earlier
+        self._start = time.monotonic() - earlier
+        if is_main_process():
+            note_start(runner.work_dir, runner.timestamp, runner.iter)
 
     def after_train_iter(
         self,
@@ -48,7 +50,7 @@ class RunSummaryHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | Sequence | None = None,
     ) -> None:
-        runner.message_hub.update_info(_SECONDS, time.time() - self._start)
+        runner.message_hub.update_info(_SECONDS, time.monotonic() - self._start)
 
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         if self._start is not None:
@@ -73,7 +75,7 @@ class RunSummaryHook(Hook):
             iterations=runner.iter,
             max_iterations=runner.max_iters,
             **_epochs(runner),
-            seconds=round(time.time() - self._start, 1),
+            seconds=round(time.monotonic() - self._start, 1),
             **_of_log(log),
             best_checkpoints=_best_checkpoints(runner),
         )
