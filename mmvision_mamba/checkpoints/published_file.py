@@ -12,10 +12,12 @@ before anything is made of it.
 """
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS, DefaultScope
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
@@ -77,7 +79,7 @@ class PublishedModel:
 def read_published(path: str | Path) -> PublishedModel:
     """The header of a file that ``publish`` wrote, checked, and compared with the file's weights.
 
-    The model is built without memory, for names and shapes; nothing else is.
+    The model is built without memory, for names and shapes, and the steps of its pipelines.
 
     Raises:
         InputError: There is no such file, it is another kind of file, its header holds what a
@@ -93,7 +95,7 @@ def read_published(path: str | Path) -> PublishedModel:
     published = _parse(path, text)
     published.refuse_unlisted(str(path))
     if published.model is not None:
-        _refuse_other_weights(published, tensors, str(path))
+        _try_building(published, tensors, str(path))
     return published
 
 
@@ -228,10 +230,11 @@ def _without_training(node: object, scope: str) -> object:
     return node
 
 
-def _refuse_other_weights(
-    published: PublishedModel, tensors: dict[str, list[int]], where: str
-) -> None:
-    """Hold the model, before it takes memory, against the weights that the file really has."""
+def _try_building(published: PublishedModel, tensors: dict[str, list[int]], where: str) -> None:
+    """Hold the model, before it takes memory, against the weights that the file really has.
+
+    The pipelines' steps are built too, that the first to fail on them is not the data loader.
+    """
     left = 1000 + _LAYERS_PER_TENSOR * len(tensors)
 
     def count(module, name, submodule) -> None:
@@ -243,12 +246,16 @@ def _refuse_other_weights(
     hook = register_module_module_registration_hook(count)
     try:
         model = build_on_meta(Config(dict(default_scope=published.scope, model=published.model)))
+        with DefaultScope.overwrite_default_scope(published.scope):
+            for step in (*published.test_pipeline, *(published.tta_pipeline or ())):
+                TRANSFORMS.build(deepcopy(step))  # TestTimeAug changes what it is built from
     except InputError:
         raise
     except Exception as error:  # constructors fail in any way when given arguments of any kind
         reason = ascii(str(error))
         raise InputError(
-            f'the model of {where} cannot be built: {type(error).__name__}: {reason:.300}'
+            f'the model or pipeline of {where} cannot be built: {type(error).__name__}: '
+            f'{reason:.300}'
         ) from error
     finally:
         hook.remove()
