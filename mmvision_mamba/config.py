@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from .checkpoints.publishing import SUFFIX, read_published
+from .checkpoints.published_file import SUFFIX, read_published
+from .checkpoints.reader_config import config_around
 from .errors import InputError
 
 # What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by
@@ -33,13 +34,14 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge ``options`` (dotted keys, as ``--cfg-options`` gives) into it.
 
     Args:
-        path: A config file, or a published model, which holds its config.
+        path: A config file, or a published model, around which this package's own base config
+            for its task is put.
         options: None for none.
 
     Raises:
         InputError: No such file, a file that does not parse, or a key that looks mistyped.
     """
-    cfg = read_published(path).config if path.endswith(SUFFIX) else _read_file(path)
+    cfg = config_around(read_published(path)) if path.endswith(SUFFIX) else _read_file(path)
     for key in cfg:
         _check_top_level(key, set(), path)
     for key in options or {}:

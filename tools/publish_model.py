@@ -1,6 +1,7 @@
-"""Make a file to give away of a trained model: weights, config, classes, metrics and versions.
+"""Make a file to give away of a trained model: weights, what the model is, classes and metrics.
 
-The file needs no config beside it: tools/test.py FILE tests it.
+The file needs no config beside it: tools/test.py FILE tests it. A model of other types than those
+that a published file may name is refused; --weights-only leaves its config out.
 """
 
 import argparse
@@ -9,7 +10,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmvision_mamba.checkpoints import read_checkpoint
-from mmvision_mamba.checkpoints.publishing import metrics_of_best, portable_data_folder, publish
+from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
 from mmvision_mamba.cli import run
 from mmvision_mamba.config import load_config
 
@@ -38,6 +39,11 @@ def parse_args():
         help='override the config, as in training',
     )
     parser.add_argument(
+        '--weights-only',
+        action='store_true',
+        help='leave the config out; it then has to be given beside the file',
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='unpickle the checkpoint whole, which runs whatever its author put in it',
@@ -47,11 +53,11 @@ def parse_args():
 
 def main() -> None:
     args = parse_args()
-    with portable_data_folder():
-        cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     metrics = {**metrics_of_best(checkpoint, Path(args.checkpoint).name), **args.metrics}
-    print(publish(cfg, checkpoint, metrics, Path(args.out_dir), Path(args.config).stem))
+    name = Path(args.config).stem
+    print(publish(cfg, checkpoint, metrics, Path(args.out_dir), name, args.weights_only))
 
 
 if __name__ == '__main__':

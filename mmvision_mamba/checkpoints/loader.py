@@ -13,6 +13,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..state_dicts import find_state_dict
 from .download import locate
+from .published_file import is_published
+from .reader_config import meta_for_inferencers
 from .safe_load import read_checkpoint, trusting
 
 # By which torch reads weights only, even for a caller that asks for more.
@@ -23,13 +25,15 @@ _WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
     """Read a published name, a path, a URL or a hub repo id.
 
-    Returns: the checkpoint, with its weights under ``state_dict`` whatever envelope they came in.
+    Returns: the checkpoint, with its weights under ``state_dict`` whatever envelope they came in;
+        of a published file with its labels and config too, for the inferencers.
 
     Raises:
         InputError: See :func:`mmvision_mamba.checkpoints.download.locate` and
             :func:`mmvision_mamba.checkpoints.read_checkpoint`.
     """
-    checkpoint = read_checkpoint(locate(filename), map_location=map_location)
+    path = locate(filename)
+    checkpoint = read_checkpoint(path, map_location=map_location)
     weights = find_state_dict(checkpoint)
     if weights is not None and 'state_dict' not in checkpoint and 'model' not in checkpoint:
         checkpoint = {}
@@ -38,6 +42,8 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
         checkpoint.setdefault('meta', {})  # mmseg asks for it
     if not trusting():
         _drop_programs(checkpoint)
+    if is_published(path):
+        checkpoint['meta'].update(meta_for_inferencers(path))
     return checkpoint
 
 
