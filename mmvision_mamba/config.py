@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,9 +26,14 @@ _RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cf
     'find_unused_parameters',
     'tta_model',
     'tta_pipeline',
-    'train_pipeline',
-    'test_pipeline',
+    'compile',
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
 }
+# Names of variables that mmdet's and mmseg's configs use, close to those of keys.
+_VARIABLES = {'train_pipeline', 'test_pipeline'}
+# Options of a data loader that only its worker processes take.
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -39,16 +45,27 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options: None for none.
 
     Raises:
-        InputError: No such file, a file that does not parse, or a key that looks mistyped.
+        InputError: No such file, a file that does not parse, a key that looks mistyped, or an
+            option that has no effect.
     """
     cfg = config_around(read_published(path)) if path.endswith(SUFFIX) else _read_file(path)
     for key in cfg:
-        _check_top_level(key, set(), path)
+        _check_top_level(key, path)
     for key in options or {}:
         _check_option(cfg, key)
-    if options:
-        cfg.merge_from_dict(options)
+    try:
+        cfg.merge_from_dict(options or {})
+    except (TypeError, KeyError) as error:
+        raise InputError(f'--cfg-options cannot be merged into {path}: {error.args[0]}') from error
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        _fit_to_workers(cfg.get(key) or {})
     return cfg
+
+
+def _fit_to_workers(loader: dict) -> None:
+    """Drop in place what a data loader without worker processes refuses."""
+    for option in _OF_WORKERS if loader.get('num_workers', 0) == 0 else ():
+        loader.pop(option, None)
 
 
 def _read_file(path: str) -> Config:
@@ -120,8 +137,8 @@ def _replace_sync_bn(node) -> bool:
     return found
 
 
-def _check_top_level(key: str, known: set[str], where: str) -> None:
-    if key in _RUNNER_KEYS or key in known:
+def _check_top_level(key: str, where: str) -> None:
+    if key in _RUNNER_KEYS or key in _VARIABLES:
         return
     close = difflib.get_close_matches(key, _RUNNER_KEYS, n=1, cutoff=0.85)
     if close:
@@ -135,6 +152,12 @@ def _check_option(cfg: Config, option: str) -> None:
     that is built with it judges it.
     """
     *parents, last = option.split('.')
+    variable = option.split('.')[0]
+    if variable in cfg and variable not in _RUNNER_KEYS:
+        raise InputError(
+            f'--cfg-options {option} has no effect: {variable} is a variable, whose value was '
+            f'copied where the config uses it{_copies(cfg, option)}'
+        )
     node, seen = cfg, []
     for part in parents:
         children = _children(node)
@@ -155,6 +178,25 @@ def _check_option(cfg: Config, option: str) -> None:
             f'--cfg-options {option}: the config has no {last!r}; '
             f'it has {_few(last, [*cfg, *_RUNNER_KEYS])}'
         )
+
+
+def _copies(cfg: Config, option: str) -> str:
+    """Where the value of a variable of the config stands in what is read, as options."""
+    variable, *parts = option.split('.')
+    read = {key: cfg[key] for key in cfg if key in _RUNNER_KEYS}
+    keys = list(dict.fromkeys(_places(read, cfg[variable])))[:4]
+    return f': set {" and ".join(".".join((key, *parts)) for key in keys)}' if keys else ''
+
+
+def _places(node, value, key: str = '') -> Iterator[str]:
+    """Dotted keys below a node that hold a value, or text that begins with it."""
+    begins = isinstance(node, str) and isinstance(value, str) and node.startswith(value)
+    if begins or (type(node) is type(value) and node == value):
+        yield key
+        return
+    for child in _children(node):
+        inner = node[int(child)] if isinstance(node, (list, tuple)) else node[child]
+        yield from _places(inner, value, f'{key}.{child}' if key else child)
 
 
 def _children(node) -> list[str]:

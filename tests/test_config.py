@@ -1,14 +1,17 @@
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from torch.utils.data import DataLoader
 
 from mmvision_mamba.config import fit_to_machine, load_config
 from mmvision_mamba.engine import InputError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 MASK_RCNN = str(CONFIGS / 'mask_rcnn_mambavision_t_coco.py')
+UPERNET = str(CONFIGS / 'upernet_mambavision_t_ade20k.py')
 
 
 def test_options_are_merged():
@@ -43,6 +46,60 @@ def test_a_new_argument_may_be_given_part_by_part():
 def test_a_mistyped_option_is_named_with_what_there_is(option, message):
     with pytest.raises(InputError, match=message):
         load_config(MASK_RCNN, {option: 1})
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'instead'),
+    [
+        (MASK_RCNN, 'train_pipeline.3.scale', 'train_dataloader.dataset.pipeline.3.scale$'),
+        (
+            MASK_RCNN,
+            'data_root',
+            'train_dataloader.dataset.data_root and val_dataloader.dataset.data_root and '
+            'test_dataloader.dataset.data_root and val_evaluator.ann_file',
+        ),
+        (MASK_RCNN, 'max_epochs', 'train_cfg.max_epochs and'),
+        (
+            UPERNET,
+            'test_pipeline.1.scale',
+            'val_dataloader.dataset.pipeline.1.scale and test_dataloader.dataset.pipeline.1.scale',
+        ),
+        (UPERNET, 'norm_cfg.type', 'model.decode_head.norm_cfg.type and'),
+        (UPERNET, 'dataset_type', 'train_dataloader.dataset.type and'),
+    ],
+)
+def test_an_option_without_effect_is_refused_with_those_that_have_one(config, option, instead):
+    message = f'{option} has no effect: .* was copied .*: set .*{instead}'
+    with pytest.raises(InputError, match=message):
+        load_config(config, {option: 1})
+
+
+def test_options_that_are_named_instead_are_taken():
+    cfg = load_config(MASK_RCNN, {'train_dataloader.dataset.pipeline.3.scale': (640, 480)})
+    assert cfg.train_dataloader.dataset.pipeline[3].scale == (640, 480)
+
+
+def test_the_pipeline_of_test_time_augmentation_is_an_option():
+    cfg = load_config(MASK_RCNN, {'tta_pipeline.1.transforms.1.1.prob': 0.5})
+    assert cfg.tta_pipeline[1].transforms[1][1].prob == 0.5
+
+
+def test_an_option_within_a_value_that_has_no_parts_is_refused():
+    with pytest.raises(InputError, match=r'cannot be merged into .*: arch={.*cannot inherit'):
+        load_config(MASK_RCNN, {'model.backbone.window_size': 7, 'model.backbone.arch.dim': 3})
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_a_data_loader_without_workers_has_none_of_their_options(split):
+    key = f'{split}_dataloader'
+    options = {'num_workers': 0, 'prefetch_factor': 4, 'timeout': 9}
+    cfg = load_config(MASK_RCNN, {f'{key}.{name}': value for name, value in options.items()})
+    loader = cfg[key].to_dict()
+    accepted = inspect.signature(DataLoader).parameters
+    plain = {k: v for k, v in loader.items() if k in accepted and isinstance(v, int)}
+    loaded = DataLoader([1, 2], **plain)
+    assert sum(len(batch) for batch in loaded) == 2
+    assert cfg['val_dataloader' if split == 'train' else 'train_dataloader'].persistent_workers
 
 
 def test_a_mistyped_key_of_a_config_file_is_named(tmp_path):
