@@ -1,90 +1,160 @@
-"""What the command lines in tools/ share."""
+"""What the command lines in tools/ share, once their arguments are parsed."""
 
 import argparse
 import errno
 import os
 import sys
+import traceback
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
 
-from .config import explain_build_error, load_config
+from .build_errors import explain_build_error, last_message
+from .config import load_config
+from .engine.console import Console
+from .engine.hooks import ProgressHook
 from .errors import InputError
 
 # Of a disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def build_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that training and testing have in common in mmdet and mmseg."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override the config, for instance train_cfg.max_epochs=1 or key="[1,2]"',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes (default: none)',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle checkpoints whole, which runs whatever their authors put in them',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by torchrun')
-    return parser
+def parse_options(pairs: list[str] | None, option: str = '--cfg-options') -> dict:
+    """Values as MMEngine reads them on a command line, of texts such as ``a.b=[1,2]``.
+
+    Raises:
+        InputError: A text without ``=``, or whose brackets do not match.
+    """
+    parsed = argparse.Namespace()
+    action = DictAction([option], 'options')
+    for pair in pairs or []:
+        if '=' not in pair.lstrip('='):
+            raise InputError(f'{option} {pair}: not of the form KEY=VALUE')
+        try:
+            action(None, parsed, [pair])
+        except (AssertionError, ValueError) as error:
+            raise InputError(f'{option} {pair}: {error}') from error
+    return getattr(parsed, 'options', {})
 
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the shared arguments describe."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, parse_options(args.cfg_options))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    if Console.current is not None:
+        Console.current.cfg = cfg
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own start-up asks for a CUDA device first.
         torch.distributed.init_process_group('gloo')
     return cfg
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call ``main``; what the user can mend ends in its message alone and exit status 2."""
+def build_runner(cfg: Config):
+    """MMEngine's runner of a config, reporting to the console."""
+    cfg.setdefault('runner_type', 'ConsoleRunner')
+    runner = RUNNERS.build(cfg)
+    runner.register_hook(ProgressHook())
+    return runner
+
+
+def run(main: Callable[..., None], *args, console: Console | None = None) -> None:
+    """Call ``main(*args)``; what the user can mend ends in its message alone and exit status 2.
+
+    Args:
+        main: The command.
+        args: Its arguments.
+        console: What it prints to, where it builds a config: until the first iteration every
+            exception is one of a config's value, and explained as such.
+    """
     try:
-        main()
-    except (InputError, KeyError, TypeError, OSError) as error:
-        message = _explain(error)
+        if console is None:
+            main(*args)
+        else:
+            with console:
+                main(*args)
+    except Exception as error:
+        message = _explain(error, console)
         if message is None:
             raise
-        print(f'error: {message}', file=sys.stderr)
+        if console is not None:
+            console.log(message, error)
+            if console.verbose:
+                traceback.print_exception(error)
+        _say(message)
         sys.exit(2)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def _explain(error: Exception) -> str | None:
+def _explain(error: Exception, console: Console | None) -> str | None:
     if isinstance(error, InputError):
-        # From a worker process of a data loader it comes with that process's traceback.
-        return str(error).rsplit('InputError: ', 1)[-1].strip()
+        return last_message(error)
+    work_dir = console.cfg.work_dir if console is not None and console.cfg is not None else None
     if isinstance(error, OSError):
-        if error.errno not in _FULL:
-            return None
+        message = _explain_os_error(error, work_dir)
+        if message is not None:
+            return message
+    if console is None:
+        return explain_build_error(error, None)
+    if not console.building:
+        return None
+    message = explain_build_error(error, console.cfg)
+    if message is None:
+        return None
+    place = f'the traceback is in {console.log_file}' if console.log_file else ''
+    return f'{message} ({place or "--verbose shows the traceback"})'
+
+
+def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:
+    name = error.filename or 'a log file'
+    if error.errno in _FULL:
         return (
-            f'{error.strerror}: {error.filename or "a log file"} was not written; checkpoints '
-            'that were whole still are: make room, and go on with --resume'
+            f'{error.strerror}: {name} was not written; checkpoints that were whole still are: '
+            'make room, and go on with --resume'
         )
-    return explain_build_error(error)
+    if error.errno in _NOT_WRITABLE:
+        return (
+            f'{error.strerror}: {name}; give a --work-dir that can be written to, and data that '
+            'can be read'
+        )
+    if error.errno == errno.ENOENT and work_dir is not None and _is_inside(error, work_dir):
+        return (
+            f'{error.filename} cannot be written: the work dir {work_dir} was removed or moved '
+            'during the run; what was in it is lost unless it was moved: then go on there with '
+            '--work-dir and --resume'
+        )
+    return None
+
+
+def _is_inside(error: OSError, work_dir: str) -> bool:
+    folder = Path(work_dir).absolute()
+    path = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
+    return path is not None and folder in (path, *path.parents) and not path.parent.is_dir()
+
+
+def _say(message: str) -> None:
+    """Print an error, of those that several processes of torchrun's end with alike the first."""
+    folder = _torchrun_folder()
+    if folder is not None:
+        try:
+            Path(folder, f'said_{zlib.crc32(message.encode()):08x}').touch(exist_ok=False)
+        except FileExistsError:
+            return
+    print(f'error: {message}', file=sys.stderr)
+
+
+def _torchrun_folder() -> Path | None:
+    """Where torchrun keeps what the processes of this attempt on this machine report to it."""
+    error_file = os.environ.get('TORCHELASTIC_ERROR_FILE')
+    return Path(error_file).parents[1] if error_file else None

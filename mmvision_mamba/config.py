@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from .checkpoints.published_file import SUFFIX, read_published
@@ -73,7 +72,7 @@ def _read_file(path: str) -> Config:
         raise InputError(f'config {path} does not exist{_similar_config(path)}')
     try:
         return Config.fromfile(path)
-    except (SyntaxError, KeyError, TypeError, NameError, AttributeError, OSError) as error:
+    except Exception as error:  # it is a program, and imports others: whatever it raises is its own
         raise InputError(
             f'config {path} cannot be read: {type(error).__name__}: {error}'
         ) from error
@@ -102,27 +101,6 @@ def fit_to_machine(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-
-
-def explain_build_error(error: Exception) -> str | None:
-    """What a mistyped ``type`` or argument in a config was, and what there is; None for others."""
-    text = str(error.args[0]) if error.args else ''
-    if isinstance(error, KeyError) and ' is not in the ' in text:
-        name = text.split()[0]
-        registries = [MODELS, *MODELS.children.values()]
-        known = sorted({known for registry in registries for known in registry.module_dict})
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        hint = f'; did you mean {" or ".join(close)}?' if close else ''
-        return text.split('. ')[0] + hint
-    if isinstance(error, TypeError) and 'unexpected keyword argument' in text:
-        traceback, built = error.__traceback__, None
-        while traceback is not None:
-            built = traceback.tb_frame.f_locals.get('obj_cls', built)
-            traceback = traceback.tb_next
-        if inspect.isclass(built):
-            accepted = ', '.join(inspect.signature(built).parameters)
-            return f'{text}; {built.__name__} takes {accepted}'
-    return None
 
 
 def _replace_sync_bn(node) -> bool:

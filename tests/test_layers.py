@@ -13,7 +13,7 @@ LAYERS = (
     ('ops', 'state_dicts'),
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
-    ('config',),
+    ('build_errors', 'config'),
     ('analysis',),
     ('engine',),
     ('cli', 'weights'),

@@ -1,25 +1,13 @@
 """Test a detector (box AP, mask AP) or a segmentor (mIoU, aAcc, mAcc), per class too."""
 
-from start_up import end_at_once
-
-if __name__ == '__main__':
-    end_at_once('the test is cut off, and reports nothing', status=1)
-
+import argparse
 from pathlib import Path
 
-from mmengine.runner import Runner
-
-from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
-from mmvision_mamba.checkpoints.publishing import SUFFIX
-from mmvision_mamba.cli import build_parser, read_config, run
-from mmvision_mamba.config import fit_to_machine
-from mmvision_mamba.datasets.checking.before_training import check_data
-from mmvision_mamba.end_with_parent import end_with_agent
-from mmvision_mamba.errors import InputError
-from mmvision_mamba.weights import locate
+from command_line import build_parser, tried_once
+from start_up import end_at_once
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
     parser.add_argument(
         'checkpoint',
@@ -39,8 +27,16 @@ def parse_args():
     return parser.parse_intermixed_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
+    from mmvision_mamba.checkpoints.publishing import SUFFIX
+    from mmvision_mamba.cli import build_runner, read_config
+    from mmvision_mamba.config import fit_to_machine
+    from mmvision_mamba.datasets.checking.before_training import check_data
+    from mmvision_mamba.end_with_parent import end_with_agent
+    from mmvision_mamba.errors import InputError
+    from mmvision_mamba.weights import locate
+
     if args.launcher != 'none':
         end_with_agent()
     if args.checkpoint is None:
@@ -66,14 +62,20 @@ def main() -> None:
         else:
             cfg.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
     fit_to_machine(cfg)
+    cfg.pop('runner_type', None)  # of a run that was sharded
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     with trust_checkpoints(args.trust_checkpoint):
-        Runner.from_cfg(cfg).test()
+        build_runner(cfg).test()
 
 
 if __name__ == '__main__':
-    run(main)
+    end_at_once('the test is cut off, and reports nothing', status=1)
+    with tried_once():
+        args = parse_args()  # before the imports, which take seconds
+        from mmvision_mamba.cli import Console, run
+
+        run(main, args, console=Console(args.verbose))

@@ -1,37 +1,14 @@
 """Train a detector or a segmentor."""
 
+import argparse
 import os
-
-from start_up import end_at_once
-
-# Processes of torchrun's stop together: tools/launch.py keeps them deaf until they can.
-if __name__ == '__main__' and 'TORCHELASTIC_RUN_ID' not in os.environ:
-    end_at_once(
-        'nothing is trained yet; --resume goes on from the last checkpoint, and starts anew '
-        'where there is none',
-        status=0,
-    )
-
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
-
-from mmvision_mamba import stop_signals
-from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
-from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
-from mmvision_mamba.cli import build_parser, read_config, run
-from mmvision_mamba.config import fit_to_machine
-from mmvision_mamba.datasets.checking.before_training import check_data
-from mmvision_mamba.end_with_parent import end_with_agent
-from mmvision_mamba.engine.sharding import shard_training
-from mmvision_mamba.engine.work_dir_lock import lock_work_dir
-from mmvision_mamba.errors import InputError
-from mmvision_mamba.weights import locate
+from command_line import build_parser, tried_once
+from start_up import end_at_once
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
     parser.add_argument(
         '--resume',
@@ -62,8 +39,18 @@ def parse_args():
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmvision_mamba import stop_signals
+    from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
+    from mmvision_mamba.cli import build_runner, read_config
+    from mmvision_mamba.config import fit_to_machine
+    from mmvision_mamba.datasets.checking.before_training import check_data
+    from mmvision_mamba.end_with_parent import end_with_agent
+    from mmvision_mamba.engine.sharding import shard_training
+    from mmvision_mamba.engine.work_dir_lock import lock_work_dir
+    from mmvision_mamba.errors import InputError
+    from mmvision_mamba.weights import locate
+
     if args.launcher != 'none':
         end_with_agent()
         stop_signals.hold()  # several processes stop together, at the first place where all are
@@ -85,13 +72,18 @@ def main() -> None:
         check_whole(cfg.load_from)
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
-    runner = RUNNERS.build(cfg)
+    runner = build_runner(cfg)
     with trust_checkpoints(args.trust_checkpoint):
         runner.train()
 
 
-def _set_starting_point(cfg: Config, resume: str | None) -> None:
+def _set_starting_point(cfg, resume: str | None) -> None:
     """Decide between a new run, which may not overwrite another, and going on with one."""
+    from mmengine.logging import print_log
+
+    from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
+    from mmvision_mamba.errors import InputError
+
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
     # A worker died, and torchrun started all again with their first arguments.
@@ -113,4 +105,15 @@ def _set_starting_point(cfg: Config, resume: str | None) -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    # Processes of torchrun's stop together: tools/launch.py keeps them deaf until they can.
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        end_at_once(
+            'nothing is trained yet; --resume goes on from the last checkpoint, and starts anew '
+            'where there is none',
+            status=0,
+        )
+    with tried_once():
+        args = parse_args()  # before the imports, which take seconds
+        from mmvision_mamba.cli import Console, run
+
+        run(main, args, console=Console(args.verbose))

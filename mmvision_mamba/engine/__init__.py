@@ -1,6 +1,6 @@
 from ..checkpoints import loader  # noqa: F401  (registration)
 from ..errors import InputError
-from . import sharding  # noqa: F401  (registration)
+from . import console, sharding  # noqa: F401  (registration)
 from .hooks import (
     CheckpointMatchHook,
     DurableCheckpointHook,

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 from ..backbones.mambaout import GatedConvBlock
 from ..backbones.mambavision import Block, ConvBlock
 from ..errors import InputError
+from .console import ConsoleLogger
 
 
 def shard_training(cfg: Config) -> None:
@@ -72,7 +73,7 @@ class ShardedRunner(FlexibleRunner):
 
 
 @STRATEGIES.register_module()
-class FullyShardedStrategy(DDPStrategy):
+class FullyShardedStrategy(ConsoleLogger, DDPStrategy):
     """Parameters, gradients and optimizer state, each process keeping its part of every tensor.
 
     A block of the backbone has all of its parameters while it runs; heads and what lies between

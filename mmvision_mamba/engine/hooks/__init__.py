@@ -3,6 +3,7 @@ from .checkpoint_match import CheckpointMatchHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
 from .preemption import PreemptionHook
+from .progress import ProgressHook
 from .run_summary import RunSummaryHook
 from .throughput import ThroughputHook
 
@@ -12,6 +13,7 @@ __all__ = [
     'HeapTrimHook',
     'NonFiniteLossHook',
     'PreemptionHook',
+    'ProgressHook',
     'RunSummaryHook',
     'ThroughputHook',
 ]

@@ -1,0 +1,219 @@
+"""What a run prints: little by default, while its log file holds everything.
+
+Known noise of other packages is named here and nowhere else.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from logging.handlers import MemoryHandler
+from typing import TextIO
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from rich.console import Console as RichConsole
+from rich.progress import Progress
+from rich.text import Text
+
+# Of other packages, and nothing that a user of this one could act on.
+NOISE = re.compile(
+    '|'.join(
+        [
+            r'Could not import OneDL',
+            r'"FileClient" will be deprecated',
+            r'"HardDiskBackend" is the alias',
+            r'The draw is False, it means',
+            r'SyncBN, use single-gpu',
+            r'pkg_resources is deprecated',
+            r'FutureWarning: .*(torch|timm|mm\w+)',
+            r'The model and loaded state dict do not match exactly',
+            r'^(loading annotations into memory|creating index|index created)',
+            r'^Done \(t=.*\)$|^DONE \(t=.*\)\.$',
+            r'^Loading and preparing results',
+            r'^(Running per image evaluation|Accumulating evaluation results|Evaluate annotation)',
+        ]
+    )
+)
+# Printed by pycocotools: the point of a test, and in training one line of metrics says it.
+_TABLE = re.compile(r'^ ?Average (Precision|Recall) +\(A[PR]\)')
+
+
+class Console:
+    """Stands in for standard output while a command runs; a context manager.
+
+    Shown by default are warnings, what is printed, and what :class:`ProgressHook` reports. The
+    rest, named noise, and Python's warnings are in the run's log file with everything shown; what
+    comes before there is a log file waits in memory for it.
+
+    Args:
+        verbose: Show everything.
+
+    Attributes:
+        current: The one that is entered, or None.
+        building: Whether the first iteration is still to come, so that what fails is what the
+            config asks for.
+        showing_results: Whether messages of level INFO are shown, as they are in tests.
+        cfg: The run's config, once it is read.
+        rich: What a bar is drawn on.
+        log_file: Path of the run's log file, once there is one in this process.
+    """
+
+    current: 'Console | None' = None
+
+    def __init__(self, verbose: bool = False) -> None:
+        self.verbose = verbose
+        self.building = True
+        self.showing_results = False
+        self.cfg: Config | None = None
+        self.log_file: str | None = None
+        self._bar: Progress | None = None
+        self._records: logging.Handler = MemoryHandler(10_000, logging.CRITICAL + 1)
+
+    def __enter__(self) -> 'Console':
+        self._stream = sys.stdout
+        self.rich = RichConsole(file=self._stream)
+        sys.stdout = _Lines(self._stream, self._take_printed)
+        Console.current = self
+        logging.captureWarnings(True)
+        self._warnings = _Warnings(self._take_warning)
+        python_warnings = logging.getLogger('py.warnings')
+        python_warnings.addHandler(self._warnings)
+        python_warnings.propagate = False
+        # A full disk fails the run where it is written to; each line of the log need not say so.
+        logging.raiseExceptions = False
+        early = MMLogger.get_instance('mmengine')
+        for handler in early.handlers:
+            handler.addFilter(self._is_wanted)
+            if _rank() > 0:
+                handler.setLevel(logging.ERROR)
+        early.addHandler(self._records)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop_bar()
+        sys.stdout.flush()
+        sys.stdout = self._stream
+        Console.current = None
+        logging.captureWarnings(False)
+        logging.getLogger('py.warnings').removeHandler(self._warnings)
+
+    def attach(self, logger: MMLogger) -> None:
+        """Quieten the logger of a run, and write to its file what came before."""
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                self.log_file = handler.baseFilename
+                self._records.setTarget(handler)
+                self._records.close()
+                self._records = handler
+            elif isinstance(handler, logging.StreamHandler):
+                handler.setStream(_Lines(self._stream, self.print))
+                handler.addFilter(self._is_shown)
+
+    def print(self, line: str) -> None:
+        """Show a line, above the bar where there is one."""
+        if self._bar is not None:
+            self.rich.print(Text.from_ansi(line), soft_wrap=True)
+        else:
+            self._stream.write(f'{line}\n')
+            self._stream.flush()
+
+    def report(self, line: str) -> None:
+        """Show a line and log it."""
+        self.print(line)
+        self.log(line)
+
+    def log(self, text: str, error: BaseException | None = None) -> None:
+        """Write to the log file alone, with the traceback of ``error``."""
+        level = logging.ERROR if error else logging.INFO
+        fields = dict(levelno=level, levelname=logging.getLevelName(level), msg=text)
+        if error:
+            fields['exc_info'] = (type(error), error, error.__traceback__)
+        self._records.handle(logging.makeLogRecord({'name': 'mmengine', **fields}))
+
+    def start_bar(self, bar: Progress) -> None:
+        self._bar = bar
+        bar.start()
+
+    def stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _take_printed(self, line: str) -> None:
+        self.log(line)
+        hidden = NOISE.search(line) or (_TABLE.search(line) and not self.showing_results)
+        if self.verbose or not hidden:
+            self.print(line)
+
+    def _take_warning(self, text: str) -> None:
+        self.log(text)
+        if self.verbose or (_rank() == 0 and not NOISE.search(text)):
+            self.print(text)
+
+    def _is_wanted(self, record: logging.LogRecord) -> bool:
+        return self.verbose or not NOISE.search(record.getMessage())
+
+    def _is_shown(self, record: logging.LogRecord) -> bool:
+        if self.verbose or record.levelno >= logging.WARNING:
+            return self._is_wanted(record)
+        # The progress hook says what LoggerHook logs.
+        return self.showing_results and record.module != 'logger_hook' and self._is_wanted(record)
+
+
+class ConsoleLogger:
+    """For what builds the logger of a run: has the console attached to it from its first line."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        if Console.current is not None:
+            Console.current.attach(logger)
+        return logger
+
+
+@RUNNERS.register_module()
+class ConsoleRunner(ConsoleLogger, Runner):
+    """MMEngine's Runner, as quiet as the console that it runs in."""
+
+
+class _Lines:
+    """An output stream that hands on whole lines; what else it is asked, the real one answers."""
+
+    def __init__(self, stream: TextIO, take: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._take = take
+        self._rest = ''
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split('\n')
+        for line in lines:
+            self._take(line)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._rest:
+            self._stream.write(self._rest)
+            self._rest = ''
+        self._stream.flush()
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+class _Warnings(logging.Handler):
+    """Hands on the text of Python's warnings, without the line of code that follows it."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._take(record.getMessage().strip().rsplit('\n  ', 1)[0])
+
+
+def _rank() -> int:
+    """This process's number, before processes are connected too."""
+    return int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
