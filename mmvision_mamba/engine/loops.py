@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.dist import get_rank
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -11,6 +12,17 @@ from ..datasets.resumable import resumable, seed_generators
 
 # In the message hub, and so in checkpoints: batches of the pass that were trained, and its length.
 PROGRESS = 'pass_progress'
+
+
+def optimizer_has_just_stepped(runner) -> bool:
+    """Whether no gradients wait for a later step, asked in ``after_train_iter``.
+
+    Under gradient accumulation (``optim_wrapper.accumulative_counts``) a checkpoint of another
+    iteration would lose them.
+    """
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return all(wrapper.should_update() for wrapper in wrappers)
 
 
 class _ResumableLoop:
