@@ -4,6 +4,8 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,7 +81,8 @@ def has_its_digest(path: Path) -> bool:
     return True
 
 
-def open_regular(path: Path) -> BinaryIO:
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file to read it, and nothing else: a pipe or a device may have no end.
 
     Raises:
@@ -87,13 +90,9 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: There is no such file, or it cannot be opened.
     """
     _check_regular(path, os.lstat(path))
-    file = open(path, 'rb', opener=_open_without_waiting)
-    try:
+    with open(path, 'rb', opener=_open_without_waiting) as file:
         _check_regular(path, os.fstat(file.fileno()))
-    except InputError:
-        file.close()
-        raise
-    return file
+        yield file
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

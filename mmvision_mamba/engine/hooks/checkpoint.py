@@ -69,9 +69,16 @@ class DurableCheckpointHook(CheckpointHook):
         if not self._is_due or not optimizer_has_just_stepped(runner):
             return
         if self.by_epoch:
+            if self.end_of_epoch(runner.train_dataloader, batch_idx):
+                return  # that epoch's own checkpoint follows
             with self._in_mid_epoch(runner, batch_idx + 1) as meta:
                 self._save_kept(runner, runner.epoch, meta, by_epoch=False)
         else:
+            self._save_checkpoint(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        super().after_train_epoch(runner)
+        if self.by_epoch and self._is_due:
             self._save_checkpoint(runner)
 
     def after_train(self, runner) -> None:
