@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from command_line import build_parser, tried_once
 from start_up import end_at_once
@@ -42,6 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba import stop_signals
     from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
+    from mmvision_mamba.checkpoints.starting_point import set_starting_point
     from mmvision_mamba.cli import build_runner, read_config
     from mmvision_mamba.config import fit_to_machine
     from mmvision_mamba.datasets.checking.before_training import check_data
@@ -66,7 +66,8 @@ def main(args: argparse.Namespace) -> None:
     if args.seed is not None or args.deterministic:
         cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
     lock_work_dir(cfg.work_dir, args.launcher)
-    _set_starting_point(cfg, args.resume)
+    with trust_checkpoints(args.trust_checkpoint):  # one without a digest is read to be believed
+        set_starting_point(cfg, args.resume)
     if cfg.get('load_from'):
         cfg.load_from = str(locate(cfg.load_from))
         check_whole(cfg.load_from)
@@ -75,33 +76,6 @@ def main(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     with trust_checkpoints(args.trust_checkpoint):
         runner.train()
-
-
-def _set_starting_point(cfg, resume: str | None) -> None:
-    """Decide between a new run, which may not overwrite another, and going on with one."""
-    from mmengine.logging import print_log
-
-    from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
-    from mmvision_mamba.errors import InputError
-
-    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
-        resume = 'auto'
-    # A worker died, and torchrun started all again with their first arguments.
-    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
-    # A checkpoint that is named needs none of the work dir's, which are read whole to be believed.
-    look = restarted or resume in (None, 'auto')
-    newest = checkpoint_to_resume(cfg.work_dir) if look else None
-    if resume == 'auto' or (restarted and newest):
-        if newest is None:
-            print_log(f'--resume: no run has begun in {cfg.work_dir}, starting one.', 'current')
-        resume = newest
-    elif resume is None and newest and not cfg.get('resume'):
-        raise InputError(
-            f'{cfg.work_dir} holds a run already (up to {Path(newest).name}): go on with it by '
-            '--resume, or start a new one in another --work-dir'
-        )
-    cfg.resume = resume is not None or bool(cfg.get('resume') and cfg.get('load_from'))
-    cfg.load_from = resume or cfg.get('load_from')
 
 
 if __name__ == '__main__':

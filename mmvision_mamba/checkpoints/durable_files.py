@@ -1,47 +1,98 @@
 """Files that are there whole or not at all, whenever the process or the machine stops."""
 
+import hashlib
 import os
+import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-PARTIAL = '.partial'
+from ..errors import InputError
+from .digest_files import digest_lines, digest_path, read_digests
+
+# The file of MMEngine that names the newest checkpoint of a run.
+POINTER = 'last_checkpoint'
+_PARTIAL = re.compile(r'.+\.[0-9a-f]{8}\.partial')
 # Drawn by the thousand, and drawn again in no time: not worth waiting for the disk.
 _IMAGES = {'.jpg', '.jpeg', '.png'}
 
 
 class DurableLocalBackend(LocalBackend):
-    """MMEngine's local files, each written whole or not at all."""
+    """MMEngine's local files, each written whole or not at all.
+
+    Beside a checkpoint, and beside the file that names the newest, stands its SHA-256.
+    """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write under a temporary name, wait for the disk (not for images), and then rename.
 
+        A digest is on the disk before its file has its name: a checkpoint never stands without.
+        One that is replaced is believed until it is, because both digests are written.
+
         Raises:
-            OSError: The file cannot be written; what stood under its name still does.
+            OSError: The file, which it names, cannot be written; what stood there still does.
         """
-        path = Path(filepath)
+        try:
+            self._put(obj, Path(filepath))
+        except OSError as error:
+            error.filename = str(filepath)
+            raise
+
+    def _put(self, obj: bytes, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Of its own, because MMEngine has every process write some files.
-        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}')
+        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.partial')
         durable = path.suffix not in _IMAGES
+        digests = [hashlib.sha256(obj).hexdigest()] if _has_digest(path) else []
+        replaced = _digests_of(path) if digests else []
         try:
             with open(partial, 'wb') as file:
                 file.write(obj)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
+            if digests:
+                self.put_text(digest_lines(path, digests + replaced), digest_path(path))
             os.replace(partial, path)
-        except OSError as error:
-            error.filename = str(path)
-            raise
         finally:
-            partial.unlink(missing_ok=True)
+            # On a disk that has become read-only it fails as well, and says nothing new.
+            with suppress(OSError):
+                partial.unlink()
         if durable:
             _sync_folder(path.parent)
+        if replaced:
+            self.put_text(digest_lines(path, digests), digest_path(path))
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remove a file, and then its digest: a checkpoint never stands without."""
+        super().remove(filepath)
+        digest_path(Path(filepath)).unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: str | Path) -> None:
+    """Remove what killed processes left half written, in all of a run's folders."""
+    for parent, _, names in os.walk(folder):
+        for name in filter(_PARTIAL.fullmatch, names):
+            Path(parent, name).unlink(missing_ok=True)
+
+
+def _has_digest(path: Path) -> bool:
+    return path.suffix == '.pth' or path.name == POINTER
+
+
+def _digests_of(path: Path) -> list[str]:
+    """The digests of a file that is to be replaced, if it is one that can be believed at all."""
+    if not path.is_file():
+        return []
+    try:
+        return read_digests(path) or []
+    except InputError:
+        return []
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,9 +9,11 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
-from ...checkpoints.durable_files import PARTIAL, DurableLocalBackend
-from ...checkpoints.resume import POINTER
-from ..loops import PROGRESS
+from ...checkpoints.durable_files import POINTER, DurableLocalBackend, clear_unfinished
+from ...checkpoints.main_process import ending_together
+from ...errors import InputError
+from ..loops import PROGRESS, optimizer_has_just_stepped
+from .nonfinite import state_defects
 
 
 class _RemoveLater:
@@ -35,36 +37,91 @@ class DurableCheckpointHook(CheckpointHook):
     A checkpoint that is superseded is removed after its successor is on disk, not before; the
     pointer file comes last. What a killed process has left half-written is removed at the start.
 
+    Under gradient accumulation a checkpoint between two optimizer steps would lose the gradients of
+    the batches since the first. One that is due then is written after the second: by iterations
+    under the later number, by epochs under the epoch's, from where it resumes in the next one.
+
+    Weights, running statistics and moments that are not finite are not written.
+
     Args: As MMEngine's ``CheckpointHook``.
+
+    Raises (in training, in all processes):
+        InputError: What would be saved, or what training starts from, is not finite.
+        OSError: A checkpoint cannot be written; the ones before are still there.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_due = False
+        self._saved_iter = None
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
         if is_main_process():
-            for partial in Path(self.out_dir).glob(f'*.pth.*{PARTIAL}'):
-                partial.unlink(missing_ok=True)
+            for folder in {self.out_dir, runner.work_dir}:
+                clear_unfinished(folder)
+        defects = state_defects(runner)
+        if defects:
+            raise InputError(f'training would start from a damaged state: {defects}')
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if not self._is_due or not optimizer_has_just_stepped(runner):
+            return
+        if self.by_epoch:
+            if self.end_of_epoch(runner.train_dataloader, batch_idx):
+                return  # that epoch's own checkpoint follows
+            with self._in_mid_epoch(runner, batch_idx + 1) as meta:
+                self._save_kept(runner, runner.epoch, meta, by_epoch=False)
+        else:
+            self._save_checkpoint(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        super().after_train_epoch(runner)
+        if self.by_epoch and self._is_due:
+            self._save_checkpoint(runner)
+
+    def after_train(self, runner) -> None:
+        if self._is_due:  # training was stopped before its end, and no step follows
+            step = runner.epoch if self.by_epoch else runner.iter
+            self._save_kept(runner, step, dict(epoch=runner.epoch, iter=runner.iter), self.by_epoch)
+        super().after_train(runner)
 
     def save_now(self, runner, batches: int) -> str:
         """Save after a training iteration, wherever in a pass; returns the checkpoint's path.
 
         Args:
-            runner: The runner, in ``after_train_iter``.
+            runner: The runner, in ``after_train_iter``, when the optimizer has just stepped.
             batches: How many batches of the current pass are trained.
         """
+        if self._saved_iter == runner.iter + 1:
+            return self.last_ckpt
         if not self.by_epoch:
             self._save_checkpoint(runner)
             return self.last_ckpt
-        length = len(runner.train_dataloader)
-        runner.message_hub.update_info(PROGRESS, (batches, length))
-        with self._removing_later():
+        with self._in_mid_epoch(runner, batches) as meta, self._removing_later():
             self._remove_mid_epoch()
             name = f'epoch_{runner.epoch}_iter_{runner.iter + 1}.pth'
-            meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
             self._save(runner, name, meta, by_epoch=False)
-        runner.message_hub.pop_info(PROGRESS)  # not true of the next checkpoint
         return self.last_ckpt
 
+    @contextmanager
+    def _in_mid_epoch(self, runner, batches: int) -> Iterator[dict]:
+        """A checkpoint within it resumes after so many batches of the pass; gives its ``meta``."""
+        runner.message_hub.update_info(PROGRESS, (batches, len(runner.train_dataloader)))
+        yield dict(epoch=runner.epoch, iter=runner.iter + 1)
+        runner.message_hub.pop_info(PROGRESS)  # not true of the next checkpoint
+
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        self._is_due = not optimizer_has_just_stepped(runner)
+        if self._is_due:
+            runner.logger.info('Gradients are being accumulated: saving after the next step.')
+        else:
+            self._save_kept(runner, step, meta, self.by_epoch)
+
+    def _save_kept(self, runner, step: int, meta: dict, by_epoch: bool) -> None:
+        """Save one of the ``max_keep_ckpts`` that are kept."""
+        self._is_due = False
         with self._removing_later():
             if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
                 if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -73,13 +130,23 @@ class DurableCheckpointHook(CheckpointHook):
                 self.keep_ckpt_ids.append(step)
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
             self._remove_mid_epoch()
-            self._save(runner, self.filename_tmpl.format(step), meta, self.by_epoch)
+            self._save(runner, self.filename_tmpl.format(step), meta, by_epoch)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        if self.save_best:
+            self._check_finite(runner)
         with self._removing_later():
             super()._save_best_checkpoint(runner, metrics)
 
+    def _check_finite(self, runner) -> None:
+        defects = state_defects(runner)
+        if defects:
+            last = runner.message_hub.get_info('last_ckpt')
+            hint = f'{last} is from before: go on from it by --resume' if last else 'start anew'
+            raise InputError(f'iteration {runner.iter}: {defects}, and is not saved; {hint}')
+
     def _save(self, runner, name: str, meta: dict, by_epoch: bool) -> None:
+        self._check_finite(runner)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -95,6 +162,7 @@ class DurableCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             DurableLocalBackend().put_text(self.last_ckpt, Path(runner.work_dir, POINTER))
+        self._saved_iter = meta['iter']
 
     def _remove_mid_epoch(self) -> None:
         for path in Path(self.out_dir).glob('epoch_*_iter_*.pth'):
@@ -114,11 +182,12 @@ class DurableCheckpointHook(CheckpointHook):
             return
         backend, self.file_backend = self.file_backend, _RemoveLater(self.file_backend)
         try:
-            yield
-            kept = {self.last_ckpt, *self._best_paths()}
-            if is_main_process():
-                for path in set(self.file_backend.outdated) - kept:
-                    if backend.isfile(path):
-                        backend.remove(path)
+            with ending_together():
+                yield
+                kept = {self.last_ckpt, *self._best_paths()}
+                if is_main_process():
+                    for path in set(self.file_backend.outdated) - kept:
+                        if backend.isfile(path):
+                            backend.remove(path)
         finally:
             self.file_backend = backend

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -40,25 +41,36 @@ class Numbers(torch.utils.data.Dataset):
         return dict(inputs=torch.tensor([value]), data_samples=sample)
 
 
-def train(tmp_path, bad=(), max_skipped=10, launcher='none', **optim_wrapper):
-    """Train 4 steps of 2 samples, or with two processes 2 of 4; returns the runner."""
-    runner = Runner(
+def build(
+    tmp_path, bad=(), max_skipped=10, launcher='none', hooks=(), resume=None, **optim_wrapper
+):
+    """A runner of 4 steps of 2 samples, or with two processes 2 of 4, or one more than resumed."""
+    return Runner(
         Model(),
         work_dir=str(tmp_path),
         train_dataloader=dict(
             dataset=Numbers(bad), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False)
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
+        train_cfg=dict(by_epoch=True, max_epochs=2 if resume else 1),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1), **optim_wrapper),
         default_hooks=dict(
-            nonfinite=dict(type='NonFiniteLossHook', max_skipped=max_skipped), checkpoint=None
+            nonfinite=dict(type='NonFiniteLossHook', max_skipped=max_skipped),
+            checkpoint=dict(type='DurableCheckpointHook', interval=1),
         ),
+        custom_hooks=list(hooks),
+        load_from=resume,
+        resume=resume is not None,
         randomness=dict(seed=0),
         launcher=launcher,
         env_cfg=dict(dist_cfg=dict(backend='gloo')),
         cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
         experiment_name=f'{tmp_path.name}_{launcher}',
     )
+
+
+def train(*args, **options):
+    """Train by such a runner; returns it."""
+    runner = build(*args, **options)
     runner.train()
     return runner
 
@@ -73,7 +85,10 @@ def test_a_bad_step_changes_neither_weights_nor_statistics(tmp_path):
     found = state(train(tmp_path / 'b', bad=[3, 6]))
     assert all(value.isfinite().all() for value in {**without, **found}.values())
     assert not torch.equal(without['linear.weight'], found['linear.weight'])
-    nothing = state(train(tmp_path / 'c', bad=FINITE))
+    skips = build(tmp_path / 'c', bad=FINITE)
+    with pytest.raises(InputError, match=r'training ended without a step: the last 4 iterations'):
+        skips.train()
+    nothing = state(skips)
     assert nothing['norm.running_mean'].item() == 0
     assert nothing['norm.running_var'].item() == 1
 
@@ -92,6 +107,82 @@ def test_one_bad_step_too_many_in_a_row_ends_training_by_name(tmp_path):
     ):
         train(tmp_path / 'a', bad=[2, 5], max_skipped=1)
     train(tmp_path / 'b', bad=[0, 4], max_skipped=1)
+
+
+def test_a_run_that_ends_on_skipped_steps_alone_is_no_success(tmp_path):
+    with pytest.raises(
+        InputError, match=r'training ended after 2 steps: the last 2 iterations had a loss'
+    ):
+        train(tmp_path / 'a', bad=[4, 6], max_skipped=2)
+    train(tmp_path / 'b', bad=[4, 6], max_skipped=3)  # as many as are allowed to go on
+    train(tmp_path / 'c', bad=[2, 4], max_skipped=2)  # and then a step
+
+
+def test_one_bad_batch_in_each_accumulated_step_is_not_forgotten_by_the_good_ones(tmp_path):
+    with pytest.raises(InputError, match=r'iteration 3: .* 3 in a row \(at most 2'):
+        train(tmp_path / 'a', bad=[0, 4], max_skipped=2, accumulative_counts=2)
+    with pytest.raises(InputError, match=r'training ended without a step'):
+        train(tmp_path / 'b', bad=[0, 4], accumulative_counts=2)
+
+
+class Damage(Hook):
+    """Set a value of the state after iterations, as memory that somebody else writes to."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, pick, value, after=3):
+        self.pick, self.value, self.after = pick, value, after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx + 1 == self.after:
+            self.pick(runner).detach().flatten()[0] = self.value
+
+
+def moments(key):
+    def pick(runner):
+        return runner.optim_wrapper.optimizer.state[runner.model.linear.weight][key]
+
+    return pick
+
+
+@pytest.mark.parametrize(
+    ('pick', 'value', 'message'),
+    [
+        (lambda runner: runner.model.linear.weight, 'inf', 'linear.weight is not finite'),
+        (lambda runner: runner.model.norm.running_mean, 'nan', 'norm.running_mean is not finite'),
+        (
+            lambda runner: runner.model.norm.running_var,
+            '-2',
+            r'norm.running_var, an average of squares, is negative \(-2\)',
+        ),
+        (moments('exp_avg'), 'nan', 'linear.weight.exp_avg is not finite'),
+        (
+            moments('exp_avg_sq'),
+            '-1e-3',
+            r'linear.weight.exp_avg_sq, an average of squares, is negative \(-0.001\)',
+        ),
+    ],
+)
+def test_a_damaged_state_is_never_saved_and_the_last_checkpoint_named(
+    pick, value, message, tmp_path
+):
+    train(tmp_path)
+    saved = (tmp_path / 'epoch_1.pth').read_bytes()
+    runner = build(tmp_path, hooks=[Damage(pick, float(value), after=4)])
+    with pytest.raises(InputError, match=rf'iteration 4: .*{message}.*, and is not saved'):
+        runner.train()
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == saved
+    with pytest.raises(InputError, match=rf'start from a damaged state: {message}'):
+        train(tmp_path, resume=damaged_by(pick, value, tmp_path))
+
+
+def damaged_by(pick, value, folder):
+    """A checkpoint of such a state, as it was once written."""
+    runner = train(folder)
+    with torch.no_grad():
+        pick(runner).flatten()[0] = float(value)
+    runner.save_checkpoint(str(folder), 'damaged.pth')
+    return str(folder / 'damaged.pth')
 
 
 def _train_as_one_of_two(rank, tmp_path, port):
