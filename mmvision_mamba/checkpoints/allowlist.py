@@ -166,8 +166,12 @@ def refuse_unlisted(parts: Mapping, scope: str, where: str) -> None:
             if not steps:
                 raise InputError(f'{where}: {name} is {_short(pipeline)}; expected a list of dicts')
             _Walk(where, scope, pipeline=True).check(name, pipeline, _TRANSFORMS)
-    if parts.get('tta_model') is not None:
-        _Walk(where, scope).check('tta_model', parts['tta_model'], _TTA_MODELS)
+    if (tta_model := parts.get('tta_model')) is not None:
+        if not (isinstance(tta_model, dict) and set(tta_model) <= {'type', 'tta_cfg'}):
+            raise InputError(
+                f'{where}: tta_model is {_short(tta_model)}; expected a dict of type and tta_cfg'
+            )
+        _Walk(where, scope).check('tta_model', tta_model, _TTA_MODELS)
 
 
 def refuse_bad_labels(classes: object, palette: object, where: str) -> None:
@@ -176,12 +180,16 @@ def refuse_bad_labels(classes: object, palette: object, where: str) -> None:
     Raises:
         InputError: Names that cannot be shown, or colours that are none.
     """
-    names = isinstance(classes, list) and 0 < len(classes) <= _MOST_CLASSES
-    if not (names and all(_is_name(name) for name in classes)):
+    if not (isinstance(classes, list) and 0 < len(classes) <= _MOST_CLASSES):
         raise InputError(
-            f'{where}: classes is {_short(classes)}; expected a list of up to {_MOST_CLASSES} '
-            f'printable names of up to {_LONGEST_NAME} characters'
+            f'{where}: classes is {_short(classes)}; expected a list of 1 to {_MOST_CLASSES} names'
         )
+    for name in classes:
+        if not _is_name(name):
+            raise InputError(
+                f'{where}: {_short(name)} is no name of a class; expected 1 to {_LONGEST_NAME} '
+                'printable characters without braces'
+            )
     if palette is None:
         return
     colours = isinstance(palette, list) and len(palette) == len(classes)
@@ -264,7 +272,9 @@ class _Walk:
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+    """Fit to be shown; and, without braces, to be dumped: MMEngine fills in {{...}} of a config."""
+    short = isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME
+    return short and name.isprintable() and not set('{}') & set(name)
 
 
 def _is_score(score: object) -> bool:

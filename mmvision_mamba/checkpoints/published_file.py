@@ -86,6 +86,7 @@ def read_published(path: str | Path) -> PublishedModel:
             published file may not, or its weights are of another model.
     """
     path = Path(path)
+    _refuse_long_header(path)
     tensors, text = _read_header(path)
     if text is None:
         raise InputError(
@@ -145,8 +146,7 @@ def encode(value: object, where: str = '') -> object:
     )
 
 
-def _read_header(path: Path) -> tuple[dict[str, list[int]], str | None]:
-    """Names and shapes of the tensors, and the text under :data:`KEY`; no tensor is read."""
+def _refuse_long_header(path: Path) -> None:
     if not path.is_file():
         raise InputError(f'published model {path} does not exist')
     with open(path, 'rb') as file:
@@ -157,6 +157,10 @@ def _read_header(path: Path) -> tuple[dict[str, list[int]], str | None]:
             f'{path} has a header of {length} bytes: a published file has one of at most '
             f'{_LONGEST_HEADER}'
         )
+
+
+def _read_header(path: Path) -> tuple[dict[str, list[int]], str | None]:
+    """Names and shapes of the tensors, and the text under :data:`KEY`; no tensor is read."""
     try:
         with safe_open(path, framework='pt') as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

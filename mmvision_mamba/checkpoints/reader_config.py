@@ -57,9 +57,7 @@ def meta_for_inferencers(path: Path) -> dict:
 
 def _as_text(cfg: Config) -> str:
     """A config as a program of assignments alone, such as MMEngine keeps in a checkpoint."""
-    text = '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items())
-    # MMEngine fills in doubled braces; of plain values they only occur within strings.
-    return text.replace('{{', r'{\x7b')
+    return '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items())
 
 
 def _labels(published: PublishedModel) -> dict:

@@ -1,10 +1,13 @@
-"""A checkpoint from a stranger does nothing, by whatever way it comes in."""
+"""A file from a stranger does nothing, by whatever way it comes in."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from mmvision_mamba.checkpoints.published_file import KEY
 from mmvision_mamba.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -88,4 +91,67 @@ def test_an_inferencer_does_not_run_a_config_that_a_checkpoint_brings(place, tmp
     torch.save(checkpoint, tmp_path / 'brought.pth')
     with pytest.raises(ValueError, match='Cannot find the config'):
         DetInferencer(weights=str(tmp_path / 'brought.pth'), device='cpu')
+    assert not trap.exists()
+
+
+def forged(tmp_path: Path, **fields) -> str:
+    """A published file by another hand; its name, in the folder where tools run."""
+    header = dict(format=2, scope='mmseg', test_pipeline=[], tta_model=None, tta_pipeline=None)
+    header.update(classes=['a'], palette=None, metrics={}, versions={}, **fields)
+    save_file(
+        {'x': torch.zeros(1)}, tmp_path / 'theirs.safetensors', metadata={KEY: json.dumps(header)}
+    )
+    return 'theirs.safetensors'
+
+
+@pytest.mark.parametrize(
+    ('tool', 'model', 'refused'),
+    [
+        (
+            'test.py',
+            dict(type='mmengine.call_command', cmd=['touch', 'trap']),
+            "model names the type 'mmengine.call_command'",
+        ),
+        (
+            'train.py',
+            dict(type='mmengine.put_text', obj='x', filepath='trap'),
+            "model names the type 'mmengine.put_text'",
+        ),
+        ('test.py', dict(type='planted_module'), "model names the type 'planted_module'"),
+        (
+            dict(type='EncoderDecoder', init_cfg=dict(type='Pretrained', checkpoint='planted.pth')),
+            "model.init_cfg names the type 'Pretrained'",
+        ),
+        (
+            'test.py',
+            dict(type='EncoderDecoder', test_cfg=dict(mode="open('trap', 'w')")),
+            "model.test_cfg.mode is the string \"open('trap', 'w')\"",
+        ),
+        (
+            'train.py',
+            dict(type='CrossEntropyLoss', class_weight='planted.pkl'),
+            "model.class_weight is the string 'planted.pkl'",
+        ),
+    ],
+    ids=['command', 'write', 'import', 'checkpoint', 'evaluate', 'unpickle'],
+)
+def test_tools_do_not_run_a_published_file(tool, model, refused, trap, tmp_path, run_tool):
+    (tmp_path / 'planted_module.py').write_text(f'open({str(trap)!r}, "w")')
+    (tmp_path / 'planted.pkl').write_bytes((tmp_path / 'planted.pth').read_bytes())
+    name = forged(tmp_path, model=model)
+    before = sorted(tmp_path.rglob('*'))
+    done = run_tool(tool, name, check=False)
+    assert done.returncode == 2
+    assert f'error: {name}: {refused}, which a published file may not hold' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_an_inferencer_does_not_run_a_published_file(trap, tmp_path, monkeypatch):
+    from mmdet.apis import DetInferencer
+
+    monkeypatch.chdir(tmp_path)
+    name = forged(tmp_path, model=dict(type='mmengine.call_command', cmd=['touch', 'trap']))
+    with pytest.raises(ValueError, match='Cannot find the config'):
+        DetInferencer(weights=name, device='cpu')
     assert not trap.exists()
