@@ -81,7 +81,7 @@ def _check_dataset(dataset: dict, labels: Labels, masks: bool, where: str) -> No
             raise InputError(f"{where}.dataset.data_prefix.{key}: the folder '{folder}' is empty")
     if labels.reduce_zero_label is not None:
         _check_segmentation(dataset, labels, folders.get('seg_map_path'), where)
-    elif ann_file and path.suffix == '.json' and _is_small(path):
+    elif ann_file and labels.in_coco_format and _is_small(path):
         _check_coco(path, dataset, labels, masks, folders.get('img', root), where)
 
 
