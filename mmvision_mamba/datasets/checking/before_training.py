@@ -40,6 +40,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         scores_masks = any('segm' in str(evaluator.get('metric')) for evaluator in evaluators)
         leaves = list(leaf_datasets(loader['dataset']))
+        if not leaves:
+            raise InputError(f'{split}_dataloader.dataset: {loader["dataset"]["type"]} of no data')
         for leaf in leaves:
             where = f'{split}_dataloader'
             labels = dataset_labels(leaf, cfg.get('default_scope'))

@@ -68,6 +68,11 @@ def test_a_data_set_inside_wrappers_is_checked_too(coco):
     refuses(coco[0], "'nowhere' does not exist")
 
 
+def test_a_wrapper_of_no_data_set_is_named(coco):
+    coco[0].train_dataloader.dataset = dict(type='ConcatDataset', datasets=[])
+    refuses(coco[0], 'train_dataloader.dataset: ConcatDataset of no data')
+
+
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
 def test_an_annotation_file_without_entries_is_named(coco, key):
     cfg, ann_file, content = coco
