@@ -4,7 +4,7 @@ _base_ = [
     '_base_/schedules/ade20k_160k.py',
 ]
 model = dict(
-    backbone=dict(type='MambaOut', arch='tiny'),
+    backbone=dict(type='MambaOut', arch='tiny', drop_path_rate=0.3),
     decode_head=dict(in_channels=[96, 192, 384, 576]),
     auxiliary_head=dict(in_channels=384),
 )

@@ -5,6 +5,7 @@ Parameters and FLOPs are measured; scores are the published ones.
 
 import argparse
 import copy
+import inspect
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,33 @@ not this page.
   segmentors lie between minimal and full padding; with which one they were counted is not said.
 - *FLOPs of MambaOut*, which has neither attention nor scan, agree.
 
+## Where the recipes' values come from
+
+- *MambaVision, Cascade Mask R-CNN and UperNet*: the published configs and training logs:
+  schedule, batch, learning rate, weight decay, precision, augmentation. The published training
+  code dropped its configs' `drop_path_rate`, so that 0.2 was in force, which is what stands here.
+- *MambaVision, Mask R-CNN; l2 with UperNet*: nothing was published. Mask R-CNN has mmdet's 1x
+  schedule with the optimizer of Cascade Mask R-CNN, l2 the recipe of l3.
+- *MambaOut, Mask R-CNN and UperNet*: schedule, batch, AdamW and its learning rate are the
+  paper's. The drop path of UperNet is its author's: 0.3 for Tiny, 0.3 to 0.4 for Small (0.4
+  here), 0.6 for Base ([yuweihao/MambaOut, issue
+  251](https://github.com/yuweihao/MambaOut/issues/251)). What neither says is chosen here: weight
+  decay 0.05, warm-up, and drop path 0.2 of Mask R-CNN.
+- *MambaOut, Cascade Mask R-CNN*: nothing was published; the recipe is MambaVision's.
+
+## Where training here differs from the published
+
+- *Weights are random* unless a config is told otherwise; the published models start from the
+  ImageNet weights below (`model.backbone.init_cfg`, see the README).
+- *Batch norms of UperNet t, b and l3*: published models were trained on 16 GPUs with one image
+  each, and the backbone's batch norms were not synchronised, so that their statistics are those
+  of single images. The recipes here are for 8 GPUs with 2.
+- *Validation on ADE20K*: every 10,000 iterations (t, s, b) and every 5,000 (l3) there, every
+  16,000 here. The best checkpoint is then chosen among fewer (`train_cfg.val_interval` and
+  `default_hooks.checkpoint.interval`).
+- *Windows* are padded minimally, and weight decay spares the scan's `A_log` and `D`, on which it
+  fell in the published code.
+
 """
 
 
@@ -150,12 +178,14 @@ def published(path: Path) -> tuple[dict[str, float], float | None, float | None]
 
 def recipe(cfg: Config) -> dict[str, str | int]:
     """What a training run of the config is, in the words of the model index."""
-    loop, optimizer = cfg.train_cfg, cfg.optim_wrapper.optimizer
+    loop, optimizer, backbone = cfg.train_cfg, cfg.optim_wrapper.optimizer, cfg.model.backbone
+    default = inspect.signature(MODELS.get(backbone.type)).parameters['drop_path_rate'].default
     epochs = loop.get('max_epochs')
     return {
         **({'Epochs': epochs} if epochs else {'Iterations': loop.max_iters}),
         'Batch Size': cfg.auto_scale_lr.base_batch_size,
         'Optimizer': f'{optimizer.type}, lr {optimizer.lr:g}, decay {optimizer.weight_decay:g}',
+        'Drop Path': backbone.get('drop_path_rate', default),
         'Precision': 'mixed' if cfg.optim_wrapper.type == 'AmpOptimWrapper' else 'float32',
     }
 
@@ -178,7 +208,7 @@ def model_row(path: Path, family: str) -> dict[str, str]:
     row = {
         'config': f'[`{path.stem}`](configs/{path.name})',
         'recipe': f'{length}, batch {training["Batch Size"]}, {training["Optimizer"]}, '
-        f'{training["Precision"]} precision',
+        f'drop path {training["Drop Path"]}, {training["Precision"]} precision',
     }
     row |= {f'{name}, published': f'{score:.1f}' for name, score in scores.items()}
     row |= {

@@ -127,7 +127,14 @@ def test_recipes_are_the_published_ones():
         assert upernet.param_scheduler[0].end == 1500
         assert upernet.param_scheduler[1].power == 1.0
     assert upernet.model.data_preprocessor.size == (640, 640)
+    for loader, scale in ((upernet.train_dataloader, 2), (upernet.val_dataloader, 1)):
+        assert loader.dataset.pipeline[scale].scale == (2560, 640)
     assert upernet.train_dataloader.dataset.pipeline[3].crop_size == (640, 640)
+    assert upernet.test_dataloader == upernet.val_dataloader
+
+    rates = {'tiny': 0.3, 'small': 0.4, 'base': 0.6}
+    for arch, rate in rates.items():
+        assert load(f'upernet_mambaout_{arch}_ade20k').model.backbone.drop_path_rate == rate
 
     one = load('mask_rcnn_mambaout_tiny_coco')
     assert one.train_cfg.max_epochs == 12
@@ -177,3 +184,11 @@ def test_a_config_registers_the_backbones_by_itself_from_any_folder(scope, tmp_p
     )
     path = CONFIGS / f'{name}.py'
     subprocess.run([sys.executable, '-c', code, path], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize('name', [name for name in PARAMETERS if 'upernet' in name])
+def test_the_data_set_alone_says_whether_label_0_is_unlabelled(name):
+    cfg = load(name)
+    assert 'reduce_zero_label' not in str(
+        [cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'val', 'test')]
+    )

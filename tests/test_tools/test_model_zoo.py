@@ -94,3 +94,14 @@ def test_mims_own_reader_takes_the_index():
     index = reader.load(str(ROOT / 'model-index.yml'))
     assert index.check(silent=True) == []
     assert len(list(index.models)) == len(CONFIGS)
+
+
+def test_the_page_says_where_values_come_from_and_what_differs():
+    page = (ROOT / 'MODEL_ZOO.md').read_text()
+    for words in (
+        'github.com/yuweihao/MambaOut/issues/251',
+        '16 GPUs with one image each',
+        'every 10,000 iterations (t, s, b) and every 5,000 (l3) there, every 16,000 here',
+        'drop path 0.6',
+    ):
+        assert words in page, words

@@ -40,6 +40,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         scores_masks = any('segm' in str(evaluator.get('metric')) for evaluator in evaluators)
         leaves = list(leaf_datasets(loader['dataset']))
+        if not leaves:
+            raise InputError(f'{split}_dataloader.dataset: {loader["dataset"]["type"]} of no data')
         for leaf in leaves:
             where = f'{split}_dataloader'
             labels = dataset_labels(leaf, cfg.get('default_scope'))
@@ -81,7 +83,7 @@ def _check_dataset(dataset: dict, labels: Labels, masks: bool, where: str) -> No
             raise InputError(f"{where}.dataset.data_prefix.{key}: the folder '{folder}' is empty")
     if labels.reduce_zero_label is not None:
         _check_segmentation(dataset, labels, folders.get('seg_map_path'), where)
-    elif ann_file and path.suffix == '.json' and _is_small(path):
+    elif ann_file and labels.in_coco_format and _is_small(path):
         _check_coco(path, dataset, labels, masks, folders.get('img', root), where)
 
 

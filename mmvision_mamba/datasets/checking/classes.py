@@ -26,11 +26,13 @@ class Labels(NamedTuple):
         given: Whether the config says them, or the data set's class does.
         reduce_zero_label: Whether 0 in a seg map is unlabelled and k + 1 is class k; None in
             detection.
+        in_coco_format: Whether its annotation file is read as COCO's.
     """
 
     classes: tuple[str, ...] | None
     given: bool
     reduce_zero_label: bool | None
+    in_coco_format: bool
 
 
 def dataset_labels(dataset: dict, scope: str | None) -> Labels:
@@ -41,7 +43,8 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
         scope: The config's ``default_scope``.
 
     Raises:
-        InputError: The classes are not of the data set's type, or its palette is not of them.
+        InputError: The classes are no names, or not of the data set's type, or its palette is not
+            of them.
     """
     drawn = dataset.get('type') == 'DrawnShapes'
     kind = _find(dataset['dataset_type'] if drawn else dataset.get('type'), scope)
@@ -52,7 +55,10 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
         classes,
         'classes' in metainfo,
         dataset.get('reduce_zero_label', _default_of(kind, 'reduce_zero_label')),
+        getattr(getattr(kind, 'COCOAPI', None), '__name__', None) == 'COCO',
     )
+    if len(set(classes or ())) < len(classes or ()):
+        raise InputError(f'metainfo.classes names a class twice: {shown_names(classes)}')
     if labels.given and labels.reduce_zero_label is not None:
         _check_segmentation_classes(labels, metainfo, kind)
     return labels
@@ -127,8 +133,12 @@ def _is_plain(kind: type | None) -> bool:
 
 def _names(classes: object) -> tuple[str, ...] | None:
     if isinstance(classes, str):  # a file of names, which MMEngine reads
-        path = Path(classes)
-        return tuple(path.read_text().splitlines()) if path.is_file() else None
+        if not Path(classes).is_file():
+            raise InputError(
+                f'metainfo.classes is the text {classes!r}, and no file of names: write '
+                f'({classes!r},) for one class'
+            )
+        return tuple(Path(classes).read_text().splitlines())
     return None if classes is None else tuple(classes)
 
 

@@ -43,7 +43,8 @@ def check_image(image: ImageFiles) -> list[tuple[str, str]]:
     images with, and may refuse what Pillow takes.
 
     Returns:
-        The kind in :data:`~mmvision_mamba.datasets.findings.KINDS` and the name of each finding.
+        The kind in :data:`~mmvision_mamba.datasets.checking.problems.KINDS` and the name of each
+        finding.
     """
     findings = []
     size = image.size

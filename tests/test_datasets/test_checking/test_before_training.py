@@ -68,6 +68,11 @@ def test_a_data_set_inside_wrappers_is_checked_too(coco):
     refuses(coco[0], "'nowhere' does not exist")
 
 
+def test_a_wrapper_of_no_data_set_is_named(coco):
+    coco[0].train_dataloader.dataset = dict(type='ConcatDataset', datasets=[])
+    refuses(coco[0], 'train_dataloader.dataset: ConcatDataset of no data')
+
+
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
 def test_an_annotation_file_without_entries_is_named(coco, key):
     cfg, ann_file, content = coco
@@ -237,6 +242,35 @@ def test_classes_of_the_parts_of_a_data_set_are_compared(coco):
     other = dict(type='RepeatDataset', times=2, dataset=dict(inner, metainfo=dict(classes=['dog'])))
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
     refuses(cfg, 'metainfo.classes are dog; those of train_dataloader are cat')
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        ('cat', r"metainfo.classes is the text 'cat', and no file of names: write \('cat',\)"),
+        (('cat', 'cat'), 'metainfo.classes names a class twice: cat, cat'),
+    ],
+)
+def test_classes_that_are_no_list_of_names_are_refused(classes, message, coco):
+    coco[0].train_dataloader.dataset.metainfo.classes = classes
+    refuses(coco[0], message)
+
+
+def test_classes_may_stand_in_a_file(coco, tmp_path):
+    names = tmp_path / 'names.txt'
+    names.write_text('cat\ndog\n')
+    cfg = rewrite(coco, categories=[dict(id=1, name='cat'), dict(id=2, name='dog')])
+    cfg.train_dataloader.dataset.metainfo.classes = str(names)
+    check_data(cfg, ('train',))
+    cfg.model = dict(bbox_head=dict(num_classes=1))
+    refuses(cfg, r'names 2 \(cat, dog\)')
+
+
+def test_an_annotation_file_of_any_name_is_checked(coco):
+    cfg, ann_file, _ = coco
+    ann_file.rename(ann_file.with_suffix('.json.gz')).write_bytes(gzip.compress(b'{}'))
+    cfg.train_dataloader.dataset.ann_file += '.gz'
+    refuses(cfg, r'train.json.gz \(train_dataloader\) is not text in utf-8 at byte 1')
 
 
 def test_the_evaluators_file_has_the_classes_of_the_data(coco, tmp_path):
