@@ -15,6 +15,7 @@ it to ``benchmarks/results/`` as JSON.
 import argparse
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -147,9 +148,8 @@ def folded_batch_norms() -> Iterator[Case]:
         channels = shape[1]
         net = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1), BatchNorm2d(channels))
         net[1](net[0](uniform_regions(*shape)))  # moves the running statistics
-        nets = {
-            dtype: copy.deepcopy(net).eval().to(dtype) for dtype in (torch.float32, torch.double)
-        }
+        net.eval()
+        nets = {torch.float32: net, torch.float64: copy.deepcopy(net).double()}
         yield Case(
             'batch norm in convolution',
             'x'.join(map(str, shape)),
@@ -163,12 +163,10 @@ def measure(case: Case, rounds: int) -> list[dict]:
     """A row per result."""
     ours, torchs = case.run(case.ours), case.run(case.torchs)
     exact = case.run(case.torchs, torch.float64)
-    ratios = [
-        1
-        / seconds(lambda: case.run(case.ours), 'cpu')
-        * seconds(lambda: case.run(case.torchs), 'cpu')
-        for _ in range(rounds)
-    ]
+    ratios = []
+    for _ in range(rounds):
+        own, other = (seconds(partial(case.run, f), 'cpu') for f in (case.ours, case.torchs))
+        ratios.append(other / own)
 
     def error(given: Results, name: str) -> float:
         relative = (given[name].double() - exact[name]).norm() / exact[name].norm()
@@ -195,16 +193,18 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     table = Table(title=f'Relative errors against float64, {machine("cpu")}')
-    rows = []
+    console, path, rows = Console(width=140), result_path('accuracy', 'cpu'), []
     for family in (attentions, scans, linears, batch_norms, folded_batch_norms):
         for case in family():
+            console.print(f'{case.name}, {case.shape}')
             rows += measure(case, args.rounds)
+            # After each, so that a run that is ended leaves what it did.
+            record(path, 'cpu', rounds=args.rounds, rows=rows)
     for column in rows[0]:
         table.add_column(column.replace('_', ' '))
     for row in rows:
         table.add_row(*map(str, row.values()))
-    Console(width=140).print(table)
-    record(result_path('accuracy', 'cpu'), 'cpu', rounds=args.rounds, rows=rows)
+    console.print(table)
 
 
 if __name__ == '__main__':
