@@ -13,7 +13,6 @@ size are in memory at once. Writes JSON, and a plot beside it, to ``benchmarks/r
 import argparse
 import copy
 import fnmatch
-import json
 import math
 import re
 from pathlib import Path
@@ -29,6 +28,7 @@ import torch
 from machine import machine
 from matplotlib.ticker import NullLocator
 from measure import Workload, added_bytes, seconds
+from recording import record, result_path
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -38,7 +38,6 @@ from mmvision_mamba.analysis.flops import count_flops, count_parameters
 from mmvision_mamba.backbones import MambaOut, MambaVision
 from mmvision_mamba.backbones.mambavision import ARCHITECTURES, WINDOW_PADDINGS
 
-RESULTS = Path(__file__).resolve().parent / 'results'
 BASELINE = 'timm/convnext_tiny'
 TIMM_OPTIONS = {
     BASELINE: {},
@@ -354,23 +353,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     where = machine(args.device)
     kind = 'backbones_growth' if args.growth else 'backbones'
-    slug = re.sub(r'\W+', '_', where).strip('_').lower()
-    output = args.output or RESULTS / f'{kind}_{slug}.json'
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = args.output or result_path(kind, args.device)
     variants = [
         Variant(what, compiled, dtype)
         for what in args.what + ['train+cp'] * args.with_cp
         for compiled in [False] + [True] * args.compile
         for dtype in args.dtype
     ]
-    content = dict(
-        machine=where,
-        torch=torch.__version__,
-        timm=timm.__version__,
-        settings={**vars(args), 'models': names, 'output': output.name},
-        rows=[],
-    )
-    rows = content['rows']
+    settings = {**vars(args), 'models': names, 'output': output.name}
+    rows = []
     for size in args.sizes:
         windows = COCO_WINDOWS if args.growth else WINDOWS.get(size, COCO_WINDOWS)
         for variant in variants:
@@ -378,7 +369,7 @@ def main() -> None:
             if args.growth:
                 add_growth(rows)
             # After every group, so that a machine that runs out of memory leaves what it did.
-            output.write_text(json.dumps(content, indent=1) + '\n')
+            record(output, args.device, timm=timm.__version__, settings=settings, rows=rows)
     title = f'Backbones, batch {args.batch}, {where}, torch {torch.__version__}'
     if args.growth:
         rows = sorted(rows, key=label)  # stable: a model's areas stay in order

@@ -26,15 +26,13 @@ from pathlib import Path
 import mmdet.evaluation.metrics.faster_coco_metric  # noqa: F401  (registration)
 import numpy as np
 import torch
-from machine import machine
 from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 from pycocotools import mask as rle
+from recording import RESULTS, record
 
 import mmvision_mamba.evaluation.coco_metric  # noqa: F401  (registration)
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / 'benchmarks' / 'results' / 'coco_evaluation.json'
 WIDTH, HEIGHT = 640, 480
 NUM_CLASSES = 80
 CLASSES = tuple(f'class {i}' for i in range(NUM_CLASSES))
@@ -257,12 +255,11 @@ def main() -> None:
         rounds=args.rounds,
         evaluators=table,
         ratio=round(table[BASELINE]['seconds'] / table[OURS]['seconds'], 1),
-        machine=machine('cpu'),
         versions={name: version(name) for name in ('pycocotools', 'faster-coco-eval')},
     )
     print(json.dumps(result, indent=2))
     if args.images == parser.get_default('images'):
-        RESULT.write_text(json.dumps(result, indent=2) + '\n')
+        record(RESULTS / 'coco_evaluation.json', 'cpu', **result)
 
 
 if __name__ == '__main__':

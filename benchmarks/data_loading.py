@@ -15,10 +15,8 @@ import os
 os.environ['OMP_NUM_THREADS'] = '1'  # before torch reads it
 
 import argparse
-import json
 import pickle
 import random
-import re
 import statistics
 import sys
 import time
@@ -35,12 +33,12 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
+from recording import record, result_path
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'benchmarks' / 'results'
 CONFIGS = (
     'mask_rcnn_mambavision_t_coco',
     'cascade_mask_rcnn_mambavision_t_coco',
@@ -195,16 +193,14 @@ def main() -> None:
             ', '.join(passed),
         )
     Console(width=180).print(table)
-    RESULTS.mkdir(exist_ok=True)
-    settings = dict(
-        machine=name,
+    record(
+        result_path('data_loading', 'cpu'),
+        'cpu',
         versions=dict(opencv=cv2.__version__, mmcv=mmcv.__version__, torch=str(torch.__version__)),
         images=args.images,
         rounds=args.rounds,
+        rows=rows,
     )
-    slug = re.sub(r'\W+', '_', name).strip('_').lower()
-    content = json.dumps(settings | dict(rows=rows), indent=1)
-    (RESULTS / f'data_loading_{slug}.json').write_text(content + '\n')
 
 
 if __name__ == '__main__':

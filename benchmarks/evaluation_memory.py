@@ -14,14 +14,13 @@ from tempfile import TemporaryDirectory
 
 import coco_evaluation
 import torch
-from machine import machine
 from mmdet.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from pycocotools import mask as rle
+from recording import RESULTS, record
 
 from mmvision_mamba.engine.hooks.heap import HeapTrimHook
 
-RESULT = Path(__file__).resolve().parent / 'results' / 'evaluation_memory.json'
 IMAGES = 300
 MASKS = 100
 CLASSES = 150
@@ -74,9 +73,8 @@ def main() -> None:
         for name, trim in (('without', False), ('with', True)):
             figures = coco_evaluation.in_own_process(growth, task, trim)
             result[f'{task}, {name} HeapTrimHook'] = {k: round(v, 4) for k, v in figures.items()}
-    result['machine'] = machine('cpu')
     print(json.dumps(result, indent=2))
-    RESULT.write_text(json.dumps(result, indent=2) + '\n')
+    record(RESULTS / 'evaluation_memory.json', 'cpu', **result)
 
 
 if __name__ == '__main__':

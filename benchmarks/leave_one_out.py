@@ -7,11 +7,8 @@ rounds of its time over that of the backbone with all levers, in the same round.
 """
 
 import argparse
-import json
-import re
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
@@ -19,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from machine import machine
 from measure import seconds
+from recording import record, result_path
 from rich.console import Console
 from rich.table import Table
 from timm.models.mambaout import GatedConvBlock as TimmBlock
@@ -27,8 +25,6 @@ from torch import Tensor, nn
 from mmvision_mamba.backbones import MambaOut, MambaVision, mambaout, mambavision
 from mmvision_mamba.ops import onednn_linear, self_attention
 from mmvision_mamba.ops.scan import api as scan_api
-
-RESULTS = Path(__file__).resolve().parent / 'results'
 
 
 def to_nchw(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
@@ -138,9 +134,7 @@ def main() -> None:
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console(width=110).print(table)
-    slug = re.sub(r'\W+', '_', machine('cpu')).strip('_').lower()
-    content = dict(machine=machine('cpu'), torch=torch.__version__, rows=rows)
-    (RESULTS / f'leave_one_out_{slug}.json').write_text(json.dumps(content, indent=1) + '\n')
+    record(result_path('leave_one_out', 'cpu'), 'cpu', rows=rows)
 
 
 if __name__ == '__main__':

@@ -13,15 +13,13 @@ import os
 import time
 from pathlib import Path
 
-import torch
-from machine import machine
 from mmengine.config import Config
 from mmengine.runner import Runner
+from recording import RESULTS, record
 
 from mmvision_mamba.config import fit_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / 'benchmarks' / 'results' / 'overfit_coco.json'
 
 
 def write_subset(source: Path, target: Path, count: int) -> None:
@@ -102,11 +100,8 @@ def main() -> None:
         seconds=round(seconds),
         box_AP=metrics['coco/bbox_mAP'],
         mask_AP=metrics['coco/segm_mAP'],
-        machine=machine(),
-        torch=torch.__version__,
     )
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + '\n')
+    record(RESULTS / 'overfit_coco.json', **result)
     print(json.dumps(result, indent=2))
 
 

@@ -12,7 +12,6 @@ kept to few rounds.
 import argparse
 import ctypes
 import gc
-import json
 import re
 import statistics
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 import torch
 from machine import machine
 from measure import added_bytes, seconds
+from recording import record, result_path
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -30,7 +30,6 @@ from torch import Tensor
 from mmvision_mamba.ops import available_backends, selective_scan
 from mmvision_mamba.ops.scan import reference
 
-RESULTS = Path(__file__).resolve().parent / 'results'
 STATE = 8
 # Side of the window, D in t, D in b, windows in the larger batch: classification (stages 3 and 2 at
 # 224 pixels), ADE20K crops unpadded and padded (512 pixels), COCO padded.
@@ -198,11 +197,8 @@ def main() -> None:
     for row in rows:
         table.add_row(*('' if value is None else str(value) for value in row.values()))
     Console(width=140).print(table)
-    RESULTS.mkdir(exist_ok=True)
-    slug = re.sub(r'\W+', '_', f'{name} {args.dtype}').strip('_').lower()
-    settings = dict(machine=name, torch=torch.__version__, dtype=args.dtype, rounds=args.rounds)
-    content = json.dumps(settings | dict(rows=rows), indent=1)
-    (RESULTS / f'selective_scan_{slug}.json').write_text(content + '\n')
+    path = result_path('selective_scan', device, args.dtype)
+    record(path, device, dtype=args.dtype, rounds=args.rounds, rows=rows)
 
 
 if __name__ == '__main__':

@@ -9,8 +9,6 @@ are counted only. The formulas are in docs/scaling.md.
 """
 
 import argparse
-import json
-import re
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -26,6 +24,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from recording import record, result_path
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +34,6 @@ from mmvision_mamba.config import fit_to_machine, load_config
 from mmvision_mamba.engine.sharding import backbone_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'benchmarks' / 'results'
 # Height and width of a training image; COCO's is the largest of the recipe's scales.
 RECIPES = {
     'cascade_mask_rcnn_mambavision_t_coco': (800, 1333),
@@ -163,16 +161,10 @@ def main() -> None:
     torch.manual_seed(0)
     MMLogger.get_current_instance().setLevel('WARNING')  # not each parameter's weight decay
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    content = dict(
-        machine=machine(),
-        torch=torch.__version__,
-        settings={**vars(args), 'output': None},
-        recipes={},
-    )
-    slug = re.sub(r'\W+', '_', machine()).strip('_').lower()
-    output = args.output or RESULTS / f'training_needs_{slug}.json'
+    settings, recipes = {**vars(args), 'output': None}, {}
+    output = args.output or result_path('training_needs')
     for name, size in RECIPES.items():
-        recipe = content['recipes'][name] = dict(size=size, counted=count(name, size))
+        recipe = recipes[name] = dict(size=size, counted=count(name, size))
         counted = recipe['counted']
         if device == 'cuda' or counted['parameters'] < MOST_PARAMETERS_ON_CPU:
             recipe['measured'] = measure(name, size, device, args.rounds)
@@ -184,7 +176,7 @@ def main() -> None:
             recipe['estimate'] = needs(name, second, args.efficiency, args.images_per_core)
             show(f'{name}, {second:.3f} s an image estimated from FLOPs', recipe['estimate'])
         # After each, so that a machine that runs out of memory leaves what it did.
-        output.write_text(json.dumps(content, indent=1) + '\n')
+        record(output, settings=settings, recipes=recipes)
     show(
         'Counted, and measured bytes',
         [
@@ -198,7 +190,7 @@ def main() -> None:
                 **{f'FSDP {n}': gigabytes(b) for n, b in r['counted']['fsdp_bytes'].items()},
                 a_image=gigabytes(r['measured']['bytes_per_image']) if 'measured' in r else '-',
             )
-            for name, r in content['recipes'].items()
+            for name, r in recipes.items()
         ],
     )
 

@@ -31,6 +31,27 @@ def test_any_length_and_head_size(instruction_set, any_length, length, dim):
     assert (attention(qkv) - expected(qkv)).abs().max() < 1e-5
 
 
+def relative_error(given, expected):
+    return float((given.double() - expected).norm() / expected.norm())
+
+
+@needs_kernel
+@pytest.mark.parametrize('length', [1000, 4096])
+def test_a_window_that_is_mostly_padding_loses_no_digits(instruction_set, length):
+    torch.manual_seed(0)
+    qkv = torch.randn(1, length, 3, 2, 20)
+    qkv[:, length // 10 :] = torch.randn(3, 2, 20)  # every token of padding is the same
+    assert relative_error(attention(qkv), expected(qkv)) < 4e-6
+
+
+@needs_kernel
+def test_keys_that_rise_from_span_to_span_fade_all_that_came_before(instruction_set):
+    torch.manual_seed(0)
+    qkv = torch.randn(1, 3000, 3, 2, 16)
+    qkv[:, :, 1] *= torch.linspace(0.1, 10, 3000)[:, None, None]
+    assert relative_error(attention(qkv), expected(qkv)) < 1e-5
+
+
 @needs_kernel
 def test_large_scores_neither_overflow_nor_vanish(instruction_set, any_length):
     torch.manual_seed(0)

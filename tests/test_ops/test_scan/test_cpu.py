@@ -101,6 +101,24 @@ def test_a_decay_near_one_is_kept_over_a_long_sequence(instruction_set):
     assert float(y[0, -1, 0]) == pytest.approx(float(expected), rel=1e-3)
 
 
+def test_sums_over_a_long_sequence_of_equal_tokens_lose_no_digits(instruction_set):
+    """As over padding, with equal gradients too; one running sum of dA is off by 6e-5 here."""
+    given = arguments(batch=2, length=8192, dim=16)
+    for name in ('u', 'delta', 'B', 'C'):
+        given[name][:, 800:] = given[name][0, 0].clone()
+
+    def run_and_sum(given):
+        leaves = {name: value.clone().requires_grad_() for name, value in given.items()}
+        y = selective_scan(**leaves, delta_softplus=True, channels_last=True, backend='cpu')
+        y.sum().backward()
+        return dict(y=y.detach()) | {name: leaf.grad for name, leaf in leaves.items()}
+
+    expected = run_and_sum({name: value.double() for name, value in given.items()})
+    for name, value in run_and_sum(given).items():
+        error = (value.double() - expected[name]).norm() / expected[name].norm()
+        assert error < 1e-5, name
+
+
 @pytest.mark.parametrize('batch', [1, 3])
 def test_chunks_of_the_sequence_join_up_where_threads_outnumber_channels(
     instruction_set, monkeypatch, batch
