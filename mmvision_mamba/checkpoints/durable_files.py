@@ -15,6 +15,8 @@ from .digest_files import digest_lines, digest_path, read_digests
 # The file of MMEngine that names the newest checkpoint of a run.
 POINTER = 'last_checkpoint'
 _PARTIAL = re.compile(r'.+\.[0-9a-f]{8}\.partial')
+# As MMEngine names them, by the time at which they begin.
+_LOGS = re.compile(r'\d{8}_\d{6}')
 # Drawn by the thousand, and drawn again in no time: not worth waiting for the disk.
 _IMAGES = {'.jpg', '.jpeg', '.png'}
 
@@ -74,11 +76,16 @@ class DurableLocalBackend(LocalBackend):
         digest_path(Path(filepath)).unlink(missing_ok=True)
 
 
-def clear_unfinished(folder: str | Path) -> None:
-    """Remove what killed processes left half written, in all of a run's folders."""
-    for parent, _, names in os.walk(folder):
-        for name in filter(_PARTIAL.fullmatch, names):
-            Path(parent, name).unlink(missing_ok=True)
+def clear_unfinished(work_dir: str | Path) -> None:
+    """Remove what killed processes left half written in a run's folder and its folders of logs.
+
+    Not in others below it, which may be of runs that are writing.
+    """
+    own = list(Path(work_dir).glob('*'))
+    logs = [file for path in own if _LOGS.fullmatch(path.name) for file in path.rglob('*')]
+    for path in own + logs:
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _has_digest(path: Path) -> bool:

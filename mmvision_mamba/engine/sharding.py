@@ -14,15 +14,22 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS, STRATEGIES
 from mmengine.runner import FlexibleRunner
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils._pytree import tree_map_only
 
 from ..backbones.mambaout import GatedConvBlock
 from ..backbones.mambavision import Block, ConvBlock
+from ..checkpoints.main_process import ending_together
 from ..errors import InputError
 from .console import ConsoleLogger
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def shard_training(cfg: Config) -> None:
@@ -94,21 +101,37 @@ class FullyShardedStrategy(ConsoleLogger, DDPStrategy):
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
         """One file, as of :meth:`DDPStrategy.save_checkpoint`; all processes have to call it."""
-        if is_main_process():
-            super().save_checkpoint(filename, save_optimizer=save_optimizer, **kwargs)
-        else:  # it has no file to write, but parts to give
-            self.model_state_dict()
-            if save_optimizer:
-                self.optim_state_dict()
+        with ending_together():
+            if is_main_process():
+                super().save_checkpoint(filename, save_optimizer=save_optimizer, **kwargs)
+            else:  # it has no file to write, but parts to give
+                self.model_state_dict()
+                if save_optimizer:
+                    self.optim_state_dict()
 
     def model_state_dict(self) -> dict:
-        state = self.model.state_dict()
-        for name, value in state.items():
-            state[name] = _whole(value)
-        return state
+        """Whole tensors in memory of the CPU, in the main process; nothing in the others."""
+        return get_model_state_dict(self.model, options=_WHOLE)
 
     def optim_state_dict(self) -> dict:
-        return tree_map_only(Tensor, _whole, super().optim_state_dict())
+        """As :meth:`model_state_dict`, and as an optimizer of a whole model has it.
+
+        torch names parameters where its optimizers number them.
+        """
+        own = self.optim_wrapper.state_dict()
+        if not own['state']:
+            return own  # torch would take a step to have some
+        named = get_optimizer_state_dict(self.model, self.optim_wrapper.optimizer, options=_WHOLE)
+        if not is_main_process():
+            return {}
+        names = [name for group in named['param_groups'] for name in group['params']]
+        numbers = [number for group in own['param_groups'] for number in group['params']]
+        state = {
+            number: named['state'][name]
+            for number, name in zip(numbers, names, strict=True)
+            if name in named['state']
+        }
+        return own | dict(state=state)  # with what MMEngine's wrapper adds
 
     def load_checkpoint(self, filename: str, *, map_location: str = 'cpu', **kwargs) -> dict:
         """As :meth:`DDPStrategy.load_checkpoint`, into memory of the CPU whatever is asked for.
@@ -133,11 +156,6 @@ class FullyShardedStrategy(ConsoleLogger, DDPStrategy):
             for index, values in state_dict['state'].items()
         }
         super().load_optim_state_dict(dict(state_dict, state=state))
-
-
-def _whole(value: Tensor) -> Tensor:
-    """A tensor in memory of the CPU; for a sharded one all processes have to ask."""
-    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu()
 
 
 def _part(value: object, like: Tensor) -> object:

@@ -133,14 +133,15 @@ def test_what_is_no_checkpoint_has_no_digest(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['config.py']
 
 
-def test_half_written_files_are_cleared_in_all_folders_of_a_run_and_nothing_else(tmp_path):
+def test_half_written_files_of_a_run_are_cleared_and_no_others(tmp_path):
     ours = ['epoch_1.pth.0a1b2c3d.partial', 'last_checkpoint.00000000.partial']
     others = ['data.partial', 'notes.txt', 'epoch_1.pth.partial', '.0a1b2c3d.partial.txt']
-    for folder in (tmp_path, tmp_path / 'vis_data' / 'images'):
+    logs = tmp_path / '20260101_120000' / 'vis_data' / 'vis_image'
+    another_run = tmp_path / 'another'
+    for folder in (tmp_path, logs, another_run):
         folder.mkdir(parents=True, exist_ok=True)
         for name in (*ours, *others):
             (folder / name).touch()
     clear_unfinished(tmp_path)
-    for folder in (tmp_path, tmp_path / 'vis_data' / 'images'):
-        left = {path.name for path in folder.iterdir() if path.is_file()}
-        assert left == set(others)
+    for folder, left in ((tmp_path, others), (logs, others), (another_run, ours + others)):
+        assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(left)

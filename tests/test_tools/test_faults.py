@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mmvision_mamba.checkpoints import read_checkpoint
+from mmvision_mamba.checkpoints.durable_files import DurableLocalBackend
 from mmvision_mamba.datasets import draw_shapes
 
 pytestmark = pytest.mark.slow
@@ -131,7 +132,7 @@ def at_iteration_4(uninterrupted_segmentor, tmp_path):
     shutil.copytree(uninterrupted_segmentor, folder)
     for later in folder.glob('*iter_6.pth'):
         later.unlink()
-    (folder / 'last_checkpoint').write_text('iter_4.pth')
+    DurableLocalBackend().put_text('iter_4.pth', folder / 'last_checkpoint')
     return folder
 
 
@@ -208,7 +209,7 @@ def test_a_worker_killed_in_mid_epoch_is_restarted_and_the_curve_goes_on(shapes_
     whole = Run(tmp_path / 'uninterrupted', DETECTOR, options, **two_processes).wait()
     assert len(losses(whole.folder)) == 8
     assert_same_losses(run.folder, whole.folder)
-    assert {path.name for path in run.folder.glob('epoch_*')} == {'epoch_1.pth', 'epoch_2.pth'}
+    assert {path.name for path in run.folder.glob('epoch_*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
 
 
 def test_a_job_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(
@@ -242,7 +243,9 @@ def test_a_truncated_newest_checkpoint_is_passed_over_and_said(
     newest = at_iteration_4 / 'iter_4.pth'
     newest.write_bytes(newest.read_bytes()[:-1000])
     run = Run(at_iteration_4, SEGMENTOR, SIX_ITERATIONS, '--resume', data=shapes_data).wait()
-    assert 'iter_4.pth cannot be read, going on from iter_2.pth' in run.output
+    assert 'iter_4.pth differs from its digest in iter_4.pth.sha256, going on from iter_2.pth' in (
+        run.output
+    )
     assert_same_losses(at_iteration_4, uninterrupted_segmentor)
 
 
@@ -288,7 +291,7 @@ def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
     assert 'iter_6.pth was not written' in run.output
     assert 'Traceback' not in run.output
     after = folder.with_name('run.after') if limit == 'a full disk' else folder
-    assert {path.name for path in after.glob('iter_*')} == {'iter_4.pth'}
+    assert {path.name for path in after.glob('iter_*.pth')} == {'iter_4.pth'}
     assert (after / 'last_checkpoint').read_text() == 'iter_4.pth'
 
 

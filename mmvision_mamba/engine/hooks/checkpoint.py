@@ -82,7 +82,8 @@ class DurableCheckpointHook(CheckpointHook):
             self._save_checkpoint(runner)
 
     def after_train(self, runner) -> None:
-        if self._is_due:  # training was stopped before its end, and no step follows
+        if self._is_due:
+            runner.logger.warning('Stopped between two steps: the gradients since are not saved.')
             step = runner.epoch if self.by_epoch else runner.iter
             self._save_kept(runner, step, dict(epoch=runner.epoch, iter=runner.iter), self.by_epoch)
         super().after_train(runner)

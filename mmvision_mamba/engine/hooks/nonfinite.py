@@ -115,7 +115,9 @@ def state_defects(runner) -> str:
     Returns:
         The first few tensors by name, and how many more there are; empty where all is well.
     """
-    own = [defect for name, tensor in _state(runner) if (defect := _defect(name, tensor))]
+    own = [
+        f'{name} {defect}' for name, tensor in _state(runner) if (defect := _defect(name, tensor))
+    ]
     found = sorted({defect for defects in all_gather_object(own) for defect in defects})
     more = f' and {len(found) - 3} more' if len(found) > 3 else ''
     return ', '.join(found[:3]) + more
@@ -123,12 +125,13 @@ def state_defects(runner) -> str:
 
 def _state(runner) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that training changes, by a name that says where it is."""
-    yield from runner.model.state_dict().items()
+    for name, tensor in runner.model.state_dict().items():
+        yield _unwrapped(name), tensor
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             for name, tensor in hook.ema_model.state_dict().items():
-                yield f'averaged {name}', tensor
-    names = {parameter: name for name, parameter in runner.model.named_parameters()}
+                yield f'averaged {_unwrapped(name)}', tensor
+    names = {parameter: _unwrapped(name) for name, parameter in runner.model.named_parameters()}
     wrapper = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     for wrapper in wrappers:
@@ -137,16 +140,21 @@ def _state(runner) -> Iterator[tuple[str, Tensor]]:
                 yield f'{names.get(parameter, "?")}.{key}', value
 
 
+def _unwrapped(name: str) -> str:
+    return name.removeprefix('module.')
+
+
 def _defect(name: str, tensor: object) -> str | None:
+    """What cannot be right about a tensor; None for what holds no floats."""
     if isinstance(tensor, DTensor):
         tensor = tensor.to_local()
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not tensor.numel():
         return None
     least, most = (float(value) for value in tensor.aminmax())
     if not math.isfinite(least) or not math.isfinite(most):
-        return f'{name.removeprefix("module.")} is not finite'
+        return 'is not finite'
     if name.endswith(_SQUARES) and least < 0:
-        return f'{name.removeprefix("module.")}, an average of squares, is negative ({least:.3g})'
+        return f'is an average of squares and negative ({least:.3g})'
     return None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -138,6 +138,11 @@ class Damage(Hook):
             self.pick(runner).detach().flatten()[0] = self.value
 
 
+def averaged(runner):
+    [hook] = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return hook.ema_model.module.linear.weight
+
+
 def moments(key):
     def pick(runner):
         return runner.optim_wrapper.optimizer.state[runner.model.linear.weight][key]
@@ -153,32 +158,33 @@ def moments(key):
         (
             lambda runner: runner.model.norm.running_var,
             '-2',
-            r'norm.running_var, an average of squares, is negative \(-2\)',
+            r'norm.running_var is an average of squares and negative \(-2\)',
         ),
+        (averaged, 'nan', 'averaged linear.weight is not finite'),
         (moments('exp_avg'), 'nan', 'linear.weight.exp_avg is not finite'),
         (
             moments('exp_avg_sq'),
             '-1e-3',
-            r'linear.weight.exp_avg_sq, an average of squares, is negative \(-0.001\)',
+            r'linear.weight.exp_avg_sq is an average of squares and negative \(-0.001\)',
         ),
     ],
 )
 def test_a_damaged_state_is_never_saved_and_the_last_checkpoint_named(
     pick, value, message, tmp_path
 ):
-    train(tmp_path)
+    train(tmp_path, hooks=[EMAHook()])
     saved = (tmp_path / 'epoch_1.pth').read_bytes()
-    runner = build(tmp_path, hooks=[Damage(pick, float(value), after=4)])
+    runner = build(tmp_path, hooks=[EMAHook(), Damage(pick, float(value), after=4)])
     with pytest.raises(InputError, match=rf'iteration 4: .*{message}.*, and is not saved'):
         runner.train()
     assert (tmp_path / 'epoch_1.pth').read_bytes() == saved
     with pytest.raises(InputError, match=rf'start from a damaged state: {message}'):
-        train(tmp_path, resume=damaged_by(pick, value, tmp_path))
+        train(tmp_path, hooks=[EMAHook()], resume=damaged_by(pick, value, tmp_path))
 
 
 def damaged_by(pick, value, folder):
     """A checkpoint of such a state, as it was once written."""
-    runner = train(folder)
+    runner = train(folder, hooks=[EMAHook()])
     with torch.no_grad():
         pick(runner).flatten()[0] = float(value)
     runner.save_checkpoint(str(folder), 'damaged.pth')
