@@ -1,13 +1,12 @@
-"""How MMEngine opens checkpoints once this package is imported: by name too, and safely.
+"""How MMEngine opens checkpoints after :func:`install`: by published name too, and safely.
 
-MMEngine unpickles what torch's safe reader refuses, with no more than a warning. Its registry of
-loaders is open, so those are replaced here, for every user of MMEngine in the process.
+MMEngine unpickles what torch's safe reader refuses, with no more than a warning.
 """
 
-import functools
-import os
-from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -15,12 +14,27 @@ from ..state_dicts import find_state_dict
 from .download import locate
 from .safe_load import read_checkpoint, trusting
 
-# By which torch reads weights only, even for a caller that asks for more.
-_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
+def install() -> None:
+    """Let MMEngine, and so mmdet and mmseg, read every checkpoint through this package.
+
+    It holds for all users of MMEngine in the process, and for all schemes: paths, URLs and hub repo
+    ids by :func:`load_from_name_path_or_url`; those of MMEngine's that look up where a file is
+    (``torchvision://``, ``open-mmlab://``, ``s3://`` and the like) still do, and it is read here.
+    Importing ``mmvision_mamba``, as a config's ``custom_imports`` does, calls it; a second call
+    changes nothing.
+    """
+    CheckpointLoader.register_scheme(
+        ['', 'http://', 'https://'], load_from_name_path_or_url, force=True
+    )
+    # Private: by these two MMEngine's other schemes read, last looked at in 0.10.12.
+    mmengine_checkpoint.load_from_http = load_from_name_path_or_url
+    mmengine_checkpoint._safe_torch_load = _load_file
 
 
-@CheckpointLoader.register_scheme(['', 'http://', 'https://'], force=True)
-def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
+def load_from_name_path_or_url(
+    filename: str, map_location: str | torch.device | None = None
+) -> dict:
     """Read a published name, a path, a URL or a hub repo id.
 
     Returns: the checkpoint, with its weights under ``state_dict`` whatever envelope they came in.
@@ -29,7 +43,11 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
         InputError: See :func:`mmvision_mamba.checkpoints.download.locate` and
             :func:`mmvision_mamba.checkpoints.read_checkpoint`.
     """
-    checkpoint = read_checkpoint(locate(filename), map_location=map_location)
+    return _load_file(locate(filename), map_location)
+
+
+def _load_file(file: str | Path | BinaryIO, map_location: str | torch.device | None = None) -> dict:
+    checkpoint = read_checkpoint(file, map_location=map_location)
     weights = find_state_dict(checkpoint)
     if weights is not None and 'state_dict' not in checkpoint and 'model' not in checkpoint:
         checkpoint = {}
@@ -49,32 +67,3 @@ def _drop_programs(checkpoint: dict) -> None:
         if isinstance(holder, dict):
             holder.pop('cfg', None)
             holder.pop('config', None)
-
-
-def _weights_only(load: Callable) -> Callable:
-    """MMEngine's own loader of a scheme, without its fallback."""
-
-    @functools.wraps(load)
-    def load_weights_only(*args, **kwargs):
-        if trusting():
-            return load(*args, **kwargs)
-        before = os.environ.get(_WEIGHTS_ONLY)
-        os.environ[_WEIGHTS_ONLY] = '1'
-        try:
-            return load(*args, **kwargs)
-        finally:
-            del os.environ[_WEIGHTS_ONLY]
-            if before is not None:
-                os.environ[_WEIGHTS_ONLY] = before
-
-    return load_weights_only
-
-
-for _schemes, _load in {
-    ('pavi://',): mmengine_checkpoint.load_from_pavi,
-    (r'(\S+\:)?s3://', r'(\S+\:)?petrel://'): mmengine_checkpoint.load_from_ceph,
-    ('modelzoo://', 'torchvision://'): mmengine_checkpoint.load_from_torchvision,
-    ('open-mmlab://', 'openmmlab://'): mmengine_checkpoint.load_from_openmmlab,
-    ('mmcls://',): mmengine_checkpoint.load_from_mmcls,
-}.items():
-    CheckpointLoader.register_scheme(_schemes, _weights_only(_load), force=True)

@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ...checkpoints.durable_files import PARTIAL, DurableLocalBackend
+from ...checkpoints.plain import to_plain
 from ...checkpoints.resume import POINTER
 from ..loops import PROGRESS
 
@@ -43,6 +44,10 @@ class DurableCheckpointHook(CheckpointHook):
         if is_main_process():
             for partial in Path(self.out_dir).glob(f'*.pth.*{PARTIAL}'):
                 partial.unlink(missing_ok=True)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Leave tensors and plain Python, which are read without building types of NumPy's."""
+        checkpoint.update(to_plain(checkpoint))
 
     def save_now(self, runner, batches: int) -> str:
         """Save after a training iteration, wherever in a pass; returns the checkpoint's path.
