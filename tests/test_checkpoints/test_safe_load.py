@@ -5,7 +5,10 @@ import json
 import os
 import pickle
 import pickletools
+import re
 import resource
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -560,3 +563,18 @@ def test_the_common_envelopes_are_understood(checkpoint):
 
 def test_what_holds_no_weights_has_none():
     assert find_state_dict(dict(state_dict={}, meta=dict(epoch=1))) is None
+
+
+def test_a_mutated_checkpoint_is_read_or_refused_and_nothing_else(tmp_path):
+    """In a process of its own, which a crash or a hang would end."""
+    program = Path(__file__).with_name('mutate_checkpoints.py')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', program, '500', '0'],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'fault' not in done.stdout, done.stdout
+    assert re.search(r"'refused': 4\d\d", done.stdout)
+    assert re.search(r"'read': \d\d", done.stdout)
