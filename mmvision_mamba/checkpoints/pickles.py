@@ -19,8 +19,8 @@ from .old_pickles import INCOMPLETE, OLD_GLOBALS, restore
 
 # A training checkpoint nests about ten deep; what walks through it does so by recursion.
 _DEEPEST = 100
-# A detector's training checkpoint takes about 50,000.
-_MOST_OPERATIONS = 4_000_000
+# A large detector's training checkpoint takes some 300,000; each may make a hundred bytes.
+_MOST_OPERATIONS = 1_000_000
 # Tied weights, the strings of repeated keys: what a file shows more than once, it may.
 _TIMES_SHOWN = 16
 _SLACK = 2**20
@@ -126,6 +126,7 @@ class PickleReader:
         self._find_storage = find_storage
         self._budget = _TIMES_SHOWN * (size if whole is None else whole) + _SLACK
         self._operations = 0
+        self._called = 0
 
     def read(self) -> object:
         """The next pickle's object: dicts, lists, tuples, strings, numbers, None, tensors.
@@ -188,11 +189,19 @@ class PickleReader:
             holder.inner |= item.inner
         if holder.depth > _DEEPEST:
             raise ValueError(f'it nests objects more than {_DEEPEST} deep')
-        if holder.size > self._budget:
+        self._afford(holder.size)
+
+    def _afford(self, size: int) -> None:
+        if size > self._budget:
             raise ValueError(
-                f'written out, what it holds would take {holder.size:,} bytes or more, over '
+                f'written out, what it holds would take {size:,} bytes or more, over '
                 f'{_TIMES_SHOWN} times as much as is there'
             )
+
+    def _call(self, made: _Made) -> None:
+        """Account for what a call makes anew of its arguments, however often it is called."""
+        self._called += made.size
+        self._afford(self._called)
 
     def _fill(self, items: list[_Made]) -> object:
         """The container on top of the stack, once it is known that these may go into it."""
@@ -258,7 +267,7 @@ class PickleReader:
         module, _, attribute = name.partition(' ')
         name = f'{_PYTHON_2.get(module, module)}.{attribute}'
         if name not in _GLOBALS:
-            raise ForeignObject(name)
+            raise ForeignObject(ascii(name)[1:-1])
         value = _GLOBALS[name]
         self._stack.append(_Made(value, inner=not isinstance(value, torch.dtype)))
 
@@ -267,6 +276,7 @@ class PickleReader:
         call = function.value
         if not function.inner or not isinstance(call, _Call) or type(arguments.value) is not tuple:
             raise ValueError('it calls what is no function')
+        self._call(arguments)
         value = call.make(*arguments.value)
         size = value.numel() * value.itemsize if isinstance(value, Tensor) else arguments.size
         made = _Made(value, arguments.depth, inner=call.inner)
@@ -281,6 +291,7 @@ class PickleReader:
             self._hold(made, [state])
             _set_metadata(made.value, state.value)
         else:
+            self._call(state)
             restored = restore(made.value, state.value)
             made.inner &= restored is made.value  # a type of NumPy's
             made.value = restored
@@ -340,11 +351,10 @@ class _StorageKind:
     typed: bool = True
 
 
-def _ordered(pairs: list = ()) -> OrderedDict:
-    # Python 2 wrote the pairs as an argument.
-    if type(pairs) not in (list, tuple) or not all(
-        type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs
-    ):
+def _ordered(*pairs: list[list]) -> OrderedDict:
+    # Python 2 wrote one argument, a list of lists of a key and a value.
+    [pairs] = pairs or [[]]
+    if type(pairs) is not list or any(type(p) is not list or len(p) != 2 for p in pairs):
         raise ValueError('an OrderedDict is made of no pairs')
     for key, _ in pairs:
         _check_key(key)

@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import shutil
 import struct
 import zipfile
 import zlib
@@ -25,6 +26,9 @@ _ZIP = b'PK\x03\x04'
 _LEGACY = b'\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.'
 _LEGACY_VERSION = 1001
 _CHUNK = 2**24
+# An entry of an archive's directory is some 100 bytes long there, and a thousand in memory.
+_LONGEST_DIRECTORY = 2**24
+_LONGEST_REASON = 300
 # What damaged bytes may raise in the zip reader, the pickle reader and torch.
 _DAMAGE = (
     ArithmeticError,
@@ -208,7 +212,7 @@ def _read_torch(file: BinaryIO, name: object, trust: bool, device: torch.device)
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise InputError(
             f'checkpoint {name} cannot be read, it is damaged, truncated, or made to do harm: '
-            f'{reason}'
+            f'{reason[:_LONGEST_REASON]}'
         ) from error
     if not isinstance(content, dict):
         raise InputError(
@@ -217,10 +221,25 @@ def _read_torch(file: BinaryIO, name: object, trust: bool, device: torch.device)
     return content
 
 
+class _InPieces:
+    """A file of which no more than an archive's directory is read at once, as zipfile would."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+        self.seekable = file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _LONGEST_DIRECTORY:
+            raise ValueError(f'its directory is {size:,} bytes long')
+        return self._file.read(size)
+
+
 def _open_archive(file: BinaryIO, name: object) -> zipfile.ZipFile:
     """The archive, if it is as torch.save writes it: nothing compressed, twice, or beside it."""
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(_InPieces(file))
         entries = archive.infolist()
     except _DAMAGE as error:
         raise InputError(f'checkpoint {name} is truncated or damaged: {error}') from error
@@ -273,8 +292,11 @@ def _read_archive(archive: zipfile.ZipFile, size: int, device: torch.device) -> 
             storages[key] = storage
         return _same(storages[key], key, dtype, numel, typed)
 
-    content = archive.read(pickled)  # whole, so that its checksum comes first
-    return PickleReader(io.BytesIO(content), len(content), find, whole=size).read()
+    content = io.BytesIO()
+    with archive.open(pickled) as file:
+        shutil.copyfileobj(file, content)  # all of it, so that its checksum comes first
+    content.seek(0)
+    return PickleReader(content, entries[pickled].file_size, find, whole=size).read()
 
 
 def _read_legacy(file: BinaryIO, device: torch.device) -> object:
@@ -300,7 +322,9 @@ def _read_legacy(file: BinaryIO, device: torch.device) -> object:
     if system.get('little_endian') is not True:
         raise ValueError('its numbers are written high byte first')
     content, keys = reader.read(), reader.read()
-    if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+    if not isinstance(keys, list) or not all(type(key) is str for key in keys):
+        raise ValueError('it has no list of its storages')
+    if sorted(keys) != sorted(storages):
         raise ValueError('its list of storages is of others than its tensors name')
     for key in keys:
         [numel] = struct.unpack('<q', file.read(8))

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from mmvision_mamba.checkpoints import (
     check_whole,
+    pickles,
     read_checkpoint,
     safe_load,
     trust_checkpoints,
@@ -134,6 +135,28 @@ def shared_tuples(depth: int, pair: bytes = b'h\0h\0\x86') -> bytes:
     return b'K\x01\x85q\0' + (pair + b'q\0') * depth
 
 
+def made_many_times(times: int) -> bytes:
+    pairs = b''.join(b'](X\x04\0\0\0%04dNe' % i for i in range(5000))
+    again = b'ccollections\nOrderedDict\nh\0\x85R'
+    return b'](' + pairs + b'eq\0(' + again * times + b't'
+
+
+def encoded_many_times(times: int) -> bytes:
+    text = b'X' + (2**16).to_bytes(4, 'little') + b'a' * 2**16 + b'q\0'
+    return b'(' + text + b'c_codecs\nencode\nh\0X\x06\0\0\0latin1\x86R' * times + b't'
+
+
+def zip_of_a_long_directory() -> bytes:
+    """An archive whose directory is said, and is, of 17 MiB."""
+    whole = torch_archive(pickle.dumps({}, 2))
+    [at] = [m.start() for m in re.finditer(b'PK\x05\x06', whole)]
+    begin = int.from_bytes(whole[at + 16 : at + 20], 'little')
+    entry = whole[begin:at]
+    directory = entry * (17 * MEBIBYTE // len(entry))
+    size = len(directory).to_bytes(4, 'little')
+    return whole[:begin] + directory + whole[at : at + 12] + size + whole[at + 16 :]
+
+
 def zip_with_data_twice() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w') as archive:
@@ -242,6 +265,25 @@ HARMFUL = {
         lambda: saved({'w': [torch.zeros(2**20)] * 1000}),
         'written out, what it holds would take',
     ),
+    'a list made a dict of a thousand times': (
+        lambda: torch_archive(in_a_dict(made_many_times(1000))),
+        'written out, what it holds would take',
+    ),
+    'an array made a thousand times of one text': (
+        lambda: torch_archive(in_a_dict(encoded_many_times(1000))),
+        'written out, what it holds would take',
+    ),
+    'a directory of a million files': (lambda: zip_of_a_long_directory(), 'bytes long'),
+    'a name for the terminal': (
+        lambda: torch_archive(in_a_dict(b'c\x1b[2Jos\nsystem\n')),
+        r'holds \\x1b\[2Jos\.system, which is not weights',
+    ),
+    'a function among values': (
+        lambda: torch_archive(
+            in_a_dict(b'ccollections\nOrderedDict\n(U\x01kccollections\nCounter\ntR')
+        ),
+        'values to unpack|no pairs',
+    ),
     'an attribute of a state dict': (
         lambda: torch_archive(in_a_dict(b'ccollections\nOrderedDict\n)R}U\x05itemsNsb')),
         'attributes beside _metadata',
@@ -285,6 +327,13 @@ def test_what_is_no_checkpoint_is_refused_and_takes_no_memory(name, tmp_path):
         read_checkpoint(path)
     assert str(path) in str(error.value)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 200 * MEBIBYTE
+
+
+def test_a_pickle_of_endless_operations_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickles, '_MOST_OPERATIONS', 1000)
+    (tmp_path / 'a.pth').write_bytes(torch_archive(in_a_dict(b'(' + b']' * 1000 + b't')))
+    with pytest.raises(InputError, match='it takes over 1,000 operations to read'):
+        read_checkpoint(tmp_path / 'a.pth')
 
 
 def test_a_stranger_shapes_no_type_by_what_other_packages_allow_torch(tmp_path):
