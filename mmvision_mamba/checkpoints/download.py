@@ -24,8 +24,8 @@ from .safe_load import check_whole
 _SUFFIXES = ('.pth', '.tar', '.pt', '.bin', '.ckpt', '.safetensors')
 # The second is of the HTTP library that the hub's client is built on, which is not always the same.
 _NETWORK_ERRORS = (OSError, HTTPError)
-# Seconds in which a server that can be reached has answered, before the client tries many times.
-_ANSWERS_WITHIN = 5
+# Seconds in which a server answers if it can be reached; the hub's client would try many times.
+_ANSWERS_WITHIN = int(os.environ.get('HF_HUB_ETAG_TIMEOUT') or 5)
 
 
 def locate(name: str | Path) -> Path:

@@ -98,7 +98,9 @@ class _BoundedFile:
         self.tell = file.tell
 
     def read(self, size: int) -> bytes:
-        return self.file.read(min(size, max(self.size - self.file.tell(), 0)))
+        if size > _LONGEST_LINE:
+            size = min(size, max(self.size - self.file.tell(), 0))
+        return self.file.read(size)
 
     def readline(self) -> bytes:
         return self.file.readline(_LONGEST_LINE)

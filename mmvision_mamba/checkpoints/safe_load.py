@@ -120,7 +120,7 @@ def check_whole(path: str | Path) -> None:
     path = _existing(path)
     with open(path, 'rb') as file:
         if _is_safetensors(file, path):
-            with _open_safetensors(path, torch.device('cpu')):
+            with _open_safetensors(path):
                 return
         if not _is_legacy(file, path):  # which has no outline
             _open_archive(file, path)
@@ -176,18 +176,18 @@ def _refuse_other_kinds(start: bytes, name: object) -> None:
 
 
 @contextmanager
-def _open_safetensors(path: Path, device: torch.device) -> Iterator[safe_open]:
+def _open_safetensors(path: Path) -> Iterator[safe_open]:
     # The library holds the header's claims against the file's size before it takes any memory.
     try:
-        with safe_open(path, framework='pt', device=str(device)) as file:
+        with safe_open(path, framework='pt') as file:
             yield file
     except (SafetensorError, *_DAMAGE) as error:
         raise InputError(f'{path} is not a whole safetensors file: {error}') from error
 
 
 def _read_safetensors(path: Path, device: torch.device) -> dict:
-    with _open_safetensors(path, device) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with _open_safetensors(path) as file:
+        return {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
 
 
 def _read_torch(file: BinaryIO, name: object, trust: bool, device: torch.device) -> dict:

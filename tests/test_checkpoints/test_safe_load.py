@@ -585,6 +585,18 @@ def test_every_format_gives_its_weights_and_fails_when_cut_short(name, tmp_path)
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize('name', ['a.pth', 'legacy.pth', 'a.safetensors'])
+def test_tensors_are_read_to_the_device_that_is_asked_for(name, tmp_path):
+    path = tmp_path / name
+    if name == 'a.safetensors':
+        save_file(WEIGHTS, path)
+    else:
+        torch.save(WEIGHTS, path, _use_new_zipfile_serialization=name == 'a.pth')
+    for device, wanted in ((None, 'cpu'), ('cpu', 'cpu'), (torch.device('meta'), 'meta')):
+        read = read_checkpoint(path, map_location=device)['w']
+        assert (read.device.type, read.shape) == (wanted, (2, 3))
+
+
 def test_a_list_is_no_checkpoint(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / 'a.pth')
     with pytest.raises(InputError, match=r'holds a list: expected a dict of weights'):
@@ -612,6 +624,24 @@ def test_the_common_envelopes_are_understood(checkpoint):
 
 def test_what_holds_no_weights_has_none():
     assert find_state_dict(dict(state_dict={}, meta=dict(epoch=1))) is None
+
+
+def test_a_flipped_bit_is_harmless_or_said(tmp_path):
+    path = tmp_path / 'a.pth'
+    content = saved(dict(state_dict=WEIGHTS, epoch=3))
+    refused = 0
+    for bit in range(0, 8 * len(content), 37):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            read = read_checkpoint(path)
+        except InputError:
+            refused += 1
+            continue
+        assert read['epoch'] == 3
+        assert torch.equal(read['state_dict']['w'], WEIGHTS['w'])
+    assert refused > 50
 
 
 def test_a_mutated_checkpoint_is_read_or_refused_and_nothing_else(tmp_path):
