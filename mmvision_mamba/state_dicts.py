@@ -11,13 +11,18 @@ from .errors import InputError
 def find_state_dict(checkpoint: Mapping) -> dict[str, Tensor] | None:
     """The weights in a checkpoint, out of the envelopes in use; None where it holds none.
 
-    Of two sets the averaged one (``state_dict_ema``, ``model_ema``) is taken, as timm does.
+    Of two sets the averaged one (``state_dict_ema``, ``model_ema``) is taken, as timm does; what
+    is no tensor is left out.
     """
     for envelope in ('state_dict_ema', 'model_ema', 'state_dict', 'model'):
         if isinstance(checkpoint.get(envelope), Mapping):
             return find_state_dict(checkpoint[envelope])
-    weights = any(isinstance(value, Tensor) for value in checkpoint.values())
-    return dict(checkpoint) if weights else None
+    weights = {
+        name: value
+        for name, value in checkpoint.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    return weights or None
 
 
 def strip_prefixes(names: Mapping[str, Tensor]) -> dict[str, Tensor]:

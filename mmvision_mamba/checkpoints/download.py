@@ -1,26 +1,31 @@
 """A local file of published weights, downloaded if need be."""
 
 import difflib
-import hashlib
 import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import torch
-from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
+from filelock import FileLock, Timeout
+from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HTTPError
 from huggingface_hub.file_download import http_get
 from mmengine.logging import print_log
 
 from ..errors import InputError
+from .digests import sha256_of
 from .published import PUBLISHED, TIMM_FILE, Published
 from .safe_load import check_whole
 
 _SUFFIXES = ('.pth', '.tar', '.pt', '.bin', '.ckpt', '.safetensors')
-# The second is the base of every error of the HTTP library that the hub's client is built on.
-_NETWORK_ERRORS = (OSError, HfHubHTTPError.__bases__[0])
+# The second is of the HTTP library that the hub's client is built on, which is not always the same.
+_NETWORK_ERRORS = (OSError, HTTPError)
+# Seconds in which a server answers if it can be reached; the hub's client would try many times.
+_ANSWERS_WITHIN = int(os.environ.get('HF_HUB_ETAG_TIMEOUT') or 5)
 
 
 def locate(name: str | Path) -> Path:
@@ -77,7 +82,9 @@ def _from_hub(repo: str, filename: str, by_hand: Path) -> Path:
     url = hf_hub_url(repo, filename)
     cached = try_to_load_from_cache(repo, filename)
     try:
-        path = Path(hf_hub_download(repo, filename))
+        if cached is None:
+            _reach(url)
+        path = Path(hf_hub_download(repo, filename, etag_timeout=_ANSWERS_WITHIN))
     except _NETWORK_ERRORS as error:
         raise _unreachable(url, by_hand, error) from error
     # A file of the hub's large storage is kept under its digest.
@@ -87,38 +94,70 @@ def _from_hub(repo: str, filename: str, by_hand: Path) -> Path:
 
 
 def _locate_url(url: str) -> Path:
-    path = _folder() / Path(unquote(urlparse(url).path)).name
+    path = _folder() / _file_name(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.incomplete')
-        try:
-            with open(partial, 'wb') as file:
-                http_get(url, file, displayed_filename=path.name)
-            os.replace(partial, path)
-        except _NETWORK_ERRORS as error:
-            raise _unreachable(url, path, error) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with _one_at_a_time(path):
+            if not path.is_file():  # another process has downloaded it meanwhile
+                _download(url, path)
     # As torch.hub has it, a name may end in the first digits of the file's digest.
     digest = re.search(r'-([0-9a-f]{8,64})\.', path.name)
     _remove_if_damaged(path, digest[1] if digest else '')
     return path
 
 
+def _file_name(url: str) -> str:
+    try:
+        parts = urlparse(url)
+        name = Path(unquote(parts.path)).name
+    except ValueError as error:
+        raise InputError(f'{url} is no address of a file: {error}') from error
+    if not parts.hostname or not name:
+        raise InputError(f'{url} is no address of a file: it lacks a host or a file name')
+    return name
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Of all processes that share the folder, one is within at a time."""
+    lock = FileLock(f'{path}.lock')
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print_log(f'waiting for another process, which downloads {path.name}', 'current')
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _download(url: str, path: Path) -> None:
+    partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.incomplete')
+    try:
+        _reach(url)
+        with open(partial, 'wb') as file:
+            http_get(url, file, displayed_filename=path.name)
+        os.replace(partial, path)
+    except _NETWORK_ERRORS as error:
+        raise _unreachable(url, path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _reach(url: str) -> None:
+    """Raise a network error at once where no server answers, whatever it would say."""
+    get_session().head(url, timeout=_ANSWERS_WITHIN)
+
+
 def _remove_if_damaged(path: Path, digest: str) -> None:
     try:
         check_whole(path)
-        if digest:
-            sha256 = hashlib.sha256()
-            with open(path, 'rb') as file:
-                while chunk := file.read(2**20):
-                    sha256.update(chunk)
-            found = sha256.hexdigest()
-            if not found.startswith(digest):
-                raise InputError(f'{path} is corrupted: its digest is {found}, not {digest}')
+        if digest and not (found := sha256_of(path)).startswith(digest):
+            raise InputError(f'{path} is corrupted: its digest is {found}, not {digest}')
     except InputError as error:
         # A cached file of the hub is a link to what holds its content.
-        path.resolve().unlink()
+        path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise InputError(f'{error}. The download was removed; try again') from error
 

@@ -1,14 +1,18 @@
 """Which model a checkpoint is of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from ..errors import InputError
-from ..state_dicts import Comparison, find_state_dict, strip_prefixes
+from ..state_dicts import Comparison, compare, find_state_dict, strip_prefixes
+from .meta_model import build_on_meta
 from .published import PUBLISHED
+from .publishing import KEY, read_published
 from .safe_load import read_checkpoint
 
 
@@ -21,27 +25,59 @@ def _backbones() -> Iterator[tuple[str, torch.nn.Module]]:
 
 
 def describe(path: Path) -> str:
-    """Which model a checkpoint is of, and what of it a backbone would load."""
+    """Which model a checkpoint is of, and what of it a model would load.
+
+    A file of ``publish_model.py`` is compared with the model that its own config describes, others
+    with the backbones of this package.
+
+    Raises:
+        InputError: It cannot be read, holds no weights, or is of no model that is known here.
+    """
     weights = find_state_dict(read_checkpoint(path))
     if weights is None:
         raise InputError(f'{path} holds no weights')
+    if _has_config(path):
+        return _of_its_config(path, weights)
+    return _of_a_backbone(path, weights)
+
+
+def _has_config(path: Path) -> bool:
+    try:
+        with safe_open(path, framework='pt') as file:
+            return KEY in (file.metadata() or {})
+    except SafetensorError:  # another format
+        return False
+
+
+def _of_its_config(path: Path, weights: Mapping[str, Tensor]) -> str:
+    cfg = read_published(path).config
+    comparison = compare(
+        f'the {cfg.model.type} of its own config',
+        build_on_meta(cfg).state_dict(),
+        weights,
+        unused=lambda name: False,
+    )
+    text = f'{path}: {len(weights)} tensors\n{comparison}'
+    if not comparison.fits:
+        raise InputError(f'{text}\nthe file is of another model than its config')
+    return text
+
+
+def _of_a_backbone(path: Path, weights: Mapping[str, Tensor]) -> str:
     parts = {name.removeprefix('module.').split('.')[0] for name in weights}
-    best: Comparison | None = None
-    for title, backbone in _backbones():
-        comparison = backbone.compare(strip_prefixes(weights), title)
-        if best is None or _closeness(comparison) > _closeness(best):
-            best = comparison
-    lines = [f'{path}: {len(weights)} tensors']
+    stripped = strip_prefixes(weights)
+    best = max(
+        (backbone.compare(stripped, title) for title, backbone in _backbones()), key=_closeness
+    )
+    text = f'{path}: {len(weights)} tensors'
+    if not best.loaded:
+        raise InputError(f'{text}, of no backbone of this package')
     if 'backbone' in parts:
         others = ', '.join(sorted(parts - {'backbone'}))
-        lines.append(f'a whole model; beside the backbone it has {others}. Its backbone is')
-    if not best.loaded:
-        lines.append('of no backbone of this package')
-    elif not best.fits:
-        lines.append(f'of no published arch; closest is\n{best}')
-    else:
-        lines.append(str(best))
-    return '\n'.join(lines)
+        text += f'\na whole model; beside the backbone it has {others}. Its backbone is'
+    if not best.fits:
+        raise InputError(f'{text}\nof no published arch; closest is\n{best}')
+    return f'{text}\n{best}'
 
 
 def _closeness(comparison: Comparison) -> tuple[bool, int]:

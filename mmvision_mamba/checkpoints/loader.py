@@ -1,13 +1,12 @@
-"""How MMEngine opens checkpoints once this package is imported: by name too, and safely.
+"""How MMEngine opens checkpoints after :func:`install`: by published name too, and safely.
 
-MMEngine unpickles what torch's safe reader refuses, with no more than a warning. Its registry of
-loaders is open, so those are replaced here, for every user of MMEngine in the process.
+MMEngine unpickles what torch's safe reader refuses, with no more than a warning.
 """
 
-import functools
-import os
-from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -17,12 +16,27 @@ from .published_file import is_published
 from .reader_config import meta_for_inferencers
 from .safe_load import read_checkpoint, trusting
 
-# By which torch reads weights only, even for a caller that asks for more.
-_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
+def install() -> None:
+    """Let MMEngine, and so mmdet and mmseg, read every checkpoint through this package.
+
+    It holds for all users of MMEngine in the process, and for all schemes: paths, URLs and hub repo
+    ids by :func:`load_from_name_path_or_url`; those of MMEngine's that look up where a file is
+    (``torchvision://``, ``open-mmlab://``, ``s3://`` and the like) still do, and it is read here.
+    Importing ``mmvision_mamba``, as a config's ``custom_imports`` does, calls it; a second call
+    changes nothing.
+    """
+    CheckpointLoader.register_scheme(
+        ['', 'http://', 'https://'], load_from_name_path_or_url, force=True
+    )
+    # Private: by these two MMEngine's other schemes read, last looked at in 0.10.12.
+    mmengine_checkpoint.load_from_http = load_from_name_path_or_url
+    mmengine_checkpoint._safe_torch_load = _load_file
 
 
-@CheckpointLoader.register_scheme(['', 'http://', 'https://'], force=True)
-def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
+def load_from_name_path_or_url(
+    filename: str, map_location: str | torch.device | None = None
+) -> dict:
     """Read a published name, a path, a URL or a hub repo id.
 
     Returns: the checkpoint, with its weights under ``state_dict`` whatever envelope they came in;
@@ -33,7 +47,14 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
             :func:`mmvision_mamba.checkpoints.read_checkpoint`.
     """
     path = locate(filename)
-    checkpoint = read_checkpoint(path, map_location=map_location)
+    checkpoint = _load_file(path, map_location)
+    if is_published(path):
+        checkpoint['meta'].update(meta_for_inferencers(path))
+    return checkpoint
+
+
+def _load_file(file: str | Path | BinaryIO, map_location: str | torch.device | None = None) -> dict:
+    checkpoint = read_checkpoint(file, map_location=map_location)
     weights = find_state_dict(checkpoint)
     if weights is not None and 'state_dict' not in checkpoint and 'model' not in checkpoint:
         checkpoint = {}
@@ -42,8 +63,6 @@ def load_from_name_path_or_url(filename: str, map_location=None) -> dict:
         checkpoint.setdefault('meta', {})  # mmseg asks for it
     if not trusting():
         _drop_programs(checkpoint)
-    if is_published(path):
-        checkpoint['meta'].update(meta_for_inferencers(path))
     return checkpoint
 
 
@@ -55,32 +74,3 @@ def _drop_programs(checkpoint: dict) -> None:
         if isinstance(holder, dict):
             holder.pop('cfg', None)
             holder.pop('config', None)
-
-
-def _weights_only(load: Callable) -> Callable:
-    """MMEngine's own loader of a scheme, without its fallback."""
-
-    @functools.wraps(load)
-    def load_weights_only(*args, **kwargs):
-        if trusting():
-            return load(*args, **kwargs)
-        before = os.environ.get(_WEIGHTS_ONLY)
-        os.environ[_WEIGHTS_ONLY] = '1'
-        try:
-            return load(*args, **kwargs)
-        finally:
-            del os.environ[_WEIGHTS_ONLY]
-            if before is not None:
-                os.environ[_WEIGHTS_ONLY] = before
-
-    return load_weights_only
-
-
-for _schemes, _load in {
-    ('pavi://',): mmengine_checkpoint.load_from_pavi,
-    (r'(\S+\:)?s3://', r'(\S+\:)?petrel://'): mmengine_checkpoint.load_from_ceph,
-    ('modelzoo://', 'torchvision://'): mmengine_checkpoint.load_from_torchvision,
-    ('open-mmlab://', 'openmmlab://'): mmengine_checkpoint.load_from_openmmlab,
-    ('mmcls://',): mmengine_checkpoint.load_from_mmcls,
-}.items():
-    CheckpointLoader.register_scheme(_schemes, _weights_only(_load), force=True)

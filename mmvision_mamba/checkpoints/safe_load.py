@@ -1,31 +1,61 @@
 """Checkpoints read without running what is in them."""
 
 import io
-import pickletools
+import pickle
 import re
+import shutil
+import struct
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from ..errors import InputError
+from .pickles import ForeignObject, PickleReader, Storage
+from .plain import from_plain
 
-# A training checkpoint nests about ten deep; torch hashes and frees nested tuples by recursion in
-# C, which far deeper ones would crash.
-_DEEPEST = 100
-# What torch.save wrote before 1.6: a magic number, a version, facts of the system, the object, the
-# keys of its storages, each a pickle.
-_LEGACY_PICKLES = 5
-# A container gains the depth of what is put in it; every other operation makes something new.
-_FILLING = {'APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'ADDITEMS', 'BUILD'}
+_SAFETENSORS = '.safetensors'
+_ZIP = b'PK\x03\x04'
+# What torch.save wrote before 1.6 begins with a pickle of this number.
+_LEGACY = b'\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.'
+_LEGACY_VERSION = 1001
+_CHUNK = 2**24
+# An entry of an archive's directory is some 100 bytes long there, and a thousand in memory.
+_LONGEST_DIRECTORY = 2**24
+_LONGEST_REASON = 300
+# What damaged bytes may raise in the zip reader, the pickle reader and torch.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_NOT_CHECKPOINTS = (
+    (rb'\s*<(!doctype|html|head|\?xml)', 'is a web page: a download address gave it, not a file'),
+    (rb'version https://git-lfs', 'is the pointer of a Git LFS file: fetch it with "git lfs pull"'),
+    (rb'\s*[{\[]\s*["{\[\]}]', 'is JSON'),
+    (rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!', 'is a compressed archive: unpack it'),
+    (rb'(?s).{257}ustar', 'is a tar archive, as torch last wrote in 2016: save it anew with torch'),
+    (rb'\x89HDF|\x08..\x0a?onnx', 'is of another program'),
+    (rb'\x80[\x02-\x05]', 'is a pickle, but not of torch.save'),
+    (rb'[\t\n\r\x20-\x7e]+\Z', 'is a text'),
+)
 
 _trusting: ContextVar[bool] = ContextVar('trusting', default=False)
 
@@ -50,48 +80,35 @@ def trusting() -> bool:
 
 
 def read_checkpoint(
-    path: str | Path,
+    source: str | Path | BinaryIO,
     trust: bool = False,
-    map_location: str | torch.device | Callable | None = 'cpu',
+    map_location: str | torch.device | None = 'cpu',
 ) -> dict:
     """The content of a file that torch (``.pth``, ``.pth.tar``) or safetensors wrote.
 
-    Only tensors, plain Python values, and what MMEngine's training checkpoints add to them
-    (numpy's numbers and arrays, log histories) are read; nothing in the file is run.
+    The file is opened once; its first bytes say which format it is of, and the reader of that
+    format alone gets it. Tensors, plain Python values, and what MMEngine's training checkpoints add
+    to them (NumPy's numbers and arrays, log histories) are read, within memory of some times the
+    file's size; nothing in the file is run.
 
     Args:
-        path: A local file.
+        source: A local file, or an open one.
         trust: Unpickle all of it, which runs whatever its author put in; also in force under
             :func:`trust_checkpoints`.
-        map_location: As of :func:`torch.load`.
+        map_location: The device that tensors are read to; None is the CPU.
 
     Raises:
         InputError: No such file; truncated, damaged or no checkpoint; or, untrusted, one with
             other objects in it, or that claims more than it holds.
     """
-    path = Path(path).expanduser()
-    if _is_safetensors(path):
-        return _read_safetensors(path, map_location)
-    trust = trust or trusting()
-    check_whole(path)
-    if not trust:
-        _scan(path)
-    try:
-        with torch.serialization.safe_globals(_training_globals()):
-            content = torch.load(path, map_location=map_location, weights_only=not trust)
-    except Exception as error:  # a damaged pickle may fail anywhere in torch's unpickler
-        foreign = re.search(r'GLOBAL (\S+)', str(error))
-        if foreign and not trust:
-            raise InputError(_untrusted(path, foreign[1])) from error
-        reason = str(error).strip().split('\n')[0]
-        raise InputError(
-            f'checkpoint {path} cannot be read, it may be damaged: {type(error).__name__}: {reason}'
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f'checkpoint {path} holds a {type(content).__name__}: expected a dict of weights'
-        )
-    return content
+    device = torch.device(map_location or 'cpu')
+    if not isinstance(source, (str, Path)):
+        return _read_torch(source, 'an open file', trust or trusting(), device)
+    path = _existing(source)
+    with open(path, 'rb') as file:
+        if _is_safetensors(file, path):
+            return _read_safetensors(path, device)
+        return _read_torch(file, path, trust or trusting(), device)
 
 
 def check_whole(path: str | Path) -> None:
@@ -100,156 +117,251 @@ def check_whole(path: str | Path) -> None:
     Raises:
         InputError: No such file, another kind of file, one cut short, or a compressed archive.
     """
+    path = _existing(path)
+    with open(path, 'rb') as file:
+        if _is_safetensors(file, path):
+            with _open_safetensors(path):
+                return
+        if not _is_legacy(file, path):  # which has no outline
+            _open_archive(file, path)
+
+
+def _existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f'checkpoint {path} does not exist')
-    if _is_safetensors(path):
-        _open_safetensors(path)
-        return
-    with open(path, 'rb') as file:
-        start = file.read(4)
-    if start[:2] == b'\x80\x02':  # as torch wrote before 1.6, which has no outline
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise InputError(
-            f'checkpoint {path} is not one, or is truncated: expected a file that torch.save or '
-            'safetensors wrote'
-        ) from error
-    if sum(PurePosixPath(entry.filename).name == 'data.pkl' for entry in entries) != 1:
-        raise InputError(
-            f'{path} is an archive but no checkpoint: expected a file that torch.save wrote'
-        )
-    # torch.save compresses nothing and writes everything once: what does otherwise is a bomb.
-    compressed = [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]
-    claimed = sum(entry.file_size for entry in entries)
-    if compressed or claimed > path.stat().st_size:
-        raise InputError(
-            f'{path} is no checkpoint that torch.save wrote: '
-            + (
-                f'it is compressed ({compressed[0]})'
-                if compressed
-                else f'it holds {path.stat().st_size} bytes and claims {claimed}'
-            )
-        )
+    if not path.is_file():
+        raise InputError(f'checkpoint {path} is a folder or a device, not a file')
+    return path
 
 
-def _is_safetensors(path: Path) -> bool:
+# Which format a file is of
+
+
+def _is_safetensors(file: BinaryIO, path: Path) -> bool:
     """By content: a length of eight bytes, then JSON; or by name, where that is damaged."""
-    if path.suffix == '.safetensors':
+    start = file.read(512)
+    file.seek(0)
+    if path.suffix == _SAFETENSORS:
+        _refuse_other_kinds(start, path)
         return True
-    if not path.is_file():
-        return False
-    with open(path, 'rb') as file:
-        return file.read(9)[8:] == b'{'
+    return start[8:9] == b'{' and not start.startswith(_ZIP)
 
 
-def _open_safetensors(path: Path) -> None:
-    # The library holds the header's claims against the file's size before it takes any memory.
-    try:
-        with safe_open(path, framework='pt'):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(f'{path} is not a whole safetensors file: {error}') from error
-
-
-def _read_safetensors(path: Path, map_location) -> dict:
-    if not path.is_file():
-        raise InputError(f'checkpoint {path} does not exist')
-    _open_safetensors(path)
-    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
-    return load_file(path, device=str(device))
-
-
-def _scan(path: Path) -> None:
-    """Refuse, before torch reads it, a pickle that would exhaust memory or the stack."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                [entry] = [n for n in archive.namelist() if PurePosixPath(n).name == 'data.pkl']
-                _scan_pickle(io.BytesIO(archive.read(entry)), path)
-        else:
-            with open(path, 'rb') as file:
-                for _ in range(_LEGACY_PICKLES):
-                    _scan_pickle(file, path)
-    except (ValueError, IndexError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f'checkpoint {path} is damaged or truncated: {error}') from error
-
-
-def _scan_pickle(pickles: BinaryIO, path: Path) -> None:
-    """Follow how deep each object nests, from what every operation takes and gives."""
-    stack: list[int | None] = []
-    memo: dict[int, int] = {}
-    for operation, argument, _ in pickletools.genops(pickles):
-        name = operation.name
-        if name == 'MARK':
-            stack.append(None)
-        elif name in ('GET', 'BINGET', 'LONG_BINGET'):
-            stack.append(memo[int(argument)])
-        elif name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
-            memo[int(argument)] = stack[-1]
-        else:
-            # bytearray(n) takes n bytes of memory; no checkpoint of weights holds one.
-            if name == 'GLOBAL' and argument.split(' ')[-1] == 'bytearray':
-                raise InputError(_untrusted(path, 'builtins.bytearray'))
-            taken = _take(stack, operation.stack_before)
-            depth = 1 + max(taken, default=-1)
-            if name in _FILLING:
-                depth = max(taken[0], 1 + max(taken[1:], default=-1))
-            if depth > _DEEPEST:
-                raise InputError(
-                    f'checkpoint {path} nests objects more than {_DEEPEST} deep: no training '
-                    'run writes one like it'
-                )
-            stack.extend(depth for _ in operation.stack_after)
-
-
-def _take(stack: list[int | None], kinds: list) -> list[int]:
-    """Take from the stack what an operation consumes, back to the mark if it needs one."""
-    taken = []
-    for kind in reversed(kinds):
-        if kind is pickletools.stackslice:
-            while (value := stack.pop()) is not None:
-                taken.append(value)
-        elif kind is not pickletools.markobject:
-            taken.append(stack.pop())
-    return taken[::-1]
-
-
-def _untrusted(path: Path, foreign: str) -> str:
-    return (
-        f'checkpoint {path} holds {foreign}, which is not weights: reading it could run any '
-        'program. If you know who made it, pass --trust-checkpoint, or in Python use '
-        'mmvision_mamba.checkpoints.trust_checkpoints()'
+def _is_legacy(file: BinaryIO, name: object) -> bool:
+    """Whether torch wrote a file before 1.6; if not, it is an archive."""
+    start = file.read(512)
+    file.seek(0)
+    if start.startswith((_ZIP, _LEGACY)):
+        return start.startswith(_LEGACY)
+    _refuse_other_kinds(start, name)
+    raise InputError(
+        f'checkpoint {name} is not one, or its beginning is damaged: expected a file that '
+        'torch.save or safetensors wrote'
     )
 
 
-def _training_globals() -> list:
-    """What MMEngine's training checkpoints hold beyond weights, and nothing that can do harm."""
-    numbers = {type(np.dtype(code)) for code in '?bBhHiIlLqQefdgFDGU'}
-    stand_ins = [(_history_method, 'builtins.getattr')]
-    for core in ('numpy.core', 'numpy._core'):  # before and since numpy 2
-        stand_ins += [
-            (_numpy_scalar, f'{core}.multiarray.scalar'),
-            (_numpy_array, f'{core}.multiarray._reconstruct'),
-        ]
-    return [HistoryBuffer, np.ndarray, np.dtype, *numbers, *stand_ins]
+def _refuse_other_kinds(start: bytes, name: object) -> None:
+    if not start:
+        raise InputError(f'checkpoint {name} is empty')
+    for pattern, kind in _NOT_CHECKPOINTS:
+        if re.match(pattern, start, re.IGNORECASE):
+            raise InputError(
+                f'{name} is no checkpoint, it {kind}; expected a file that torch.save or '
+                'safetensors wrote'
+            )
 
 
-def _history_method(owner: type, name: str) -> Callable:
-    """In place of getattr, by which a log history names its own methods."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise ValueError(f'a checkpoint asks for {name} of {owner}')
-    return getattr(HistoryBuffer, name)
+# Readers
 
 
-def _numpy_scalar(dtype: np.dtype, data: bytes) -> np.generic:
-    """In place of numpy's own, which also makes objects, and takes memory without data."""
-    return np.frombuffer(data, dtype, count=1)[0]
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[safe_open]:
+    # The library holds the header's claims against the file's size before it takes any memory.
+    try:
+        with safe_open(path, framework='pt') as file:
+            yield file
+    except (SafetensorError, *_DAMAGE) as error:
+        raise InputError(f'{path} is not a whole safetensors file: {error}') from error
 
 
-def _numpy_array(*_) -> np.ndarray:
-    """In place of numpy's own, which takes memory before there is data; the state gives it."""
-    return np.empty(0)
+def _read_safetensors(path: Path, device: torch.device) -> dict:
+    with _open_safetensors(path) as file:
+        return {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+
+
+def _read_torch(file: BinaryIO, name: object, trust: bool, device: torch.device) -> dict:
+    legacy = _is_legacy(file, name)
+    archive = None if legacy else _open_archive(file, name)
+    try:
+        if trust:
+            file.seek(0)
+            content = torch.load(file, map_location=device, weights_only=False)
+        elif legacy:
+            content = _read_legacy(file, device)
+        else:
+            content = _read_archive(archive, _size(file), device)
+        content = from_plain(content)
+    except ForeignObject as error:
+        raise InputError(
+            f'checkpoint {name} holds {error}, which is not weights: reading it could run any '
+            'program. If you know who made it, pass --trust-checkpoint, or in Python use '
+            'mmvision_mamba.checkpoints.trust_checkpoints()'
+        ) from error
+    except _DAMAGE as error:
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise InputError(
+            f'checkpoint {name} cannot be read, it is damaged, truncated, or made to do harm: '
+            f'{reason[:_LONGEST_REASON]}'
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f'checkpoint {name} holds a {type(content).__name__}: expected a dict of weights'
+        )
+    return content
+
+
+class _InPieces:
+    """A file of which no more than an archive's directory is read at once, as zipfile would."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+        self.seekable = file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _LONGEST_DIRECTORY:
+            raise ValueError(f'its directory is {size:,} bytes long')
+        return self._file.read(size)
+
+
+def _open_archive(file: BinaryIO, name: object) -> zipfile.ZipFile:
+    """The archive, if it is as torch.save writes it: nothing compressed, twice, or beside it."""
+    try:
+        archive = zipfile.ZipFile(_InPieces(file))
+        entries = archive.infolist()
+    except _DAMAGE as error:
+        raise InputError(f'checkpoint {name} is truncated or damaged: {error}') from error
+    names = [entry.filename for entry in entries]
+    if sum(PurePosixPath(name).name == 'data.pkl' for name in names) != 1:
+        raise InputError(
+            f'{name} is an archive but no checkpoint: expected a file that torch.save wrote'
+        )
+    compressed = [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]
+    size, claimed = _size(file), sum(entry.file_size for entry in entries)
+    wrong = None
+    if compressed:
+        wrong = f'it is compressed ({compressed[0]})'
+    elif claimed > size:
+        wrong = f'it holds {size} bytes and claims {claimed}'
+    elif len(set(names)) != len(names):
+        wrong = 'it holds several files of one name'
+    elif min(entry.header_offset for entry in entries) != 0:
+        wrong = 'it begins before its first entry'
+    if wrong:
+        raise InputError(f'{name} is no checkpoint that torch.save wrote: {wrong}')
+    return archive
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def _read_archive(archive: zipfile.ZipFile, size: int, device: torch.device) -> object:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    [pickled] = [name for name in entries if PurePosixPath(name).name == 'data.pkl']
+    folder = pickled.removesuffix('data.pkl')
+    if f'{folder}byteorder' in entries and archive.read(f'{folder}byteorder') != b'little':
+        raise ValueError('its numbers are written high byte first')
+    storages: dict[str, Storage] = {}
+
+    def find(key: str, dtype: torch.dtype, numel: int, typed: bool) -> Storage:
+        if key not in storages:
+            entry = entries[f'{folder}data/{key}']
+            if entry.file_size != numel * dtype.itemsize:
+                raise ValueError(
+                    f'the storage {key!r} claims {numel} elements of {dtype} and has '
+                    f'{entry.file_size} bytes'
+                )
+            storage = _allocate(dtype, numel, typed, device)
+            with archive.open(entry) as content:
+                _fill(storage, content)
+            storages[key] = storage
+        return _same(storages[key], key, dtype, numel, typed)
+
+    content = io.BytesIO()
+    with archive.open(pickled) as file:
+        shutil.copyfileobj(file, content)  # all of it, so that its checksum comes first
+    content.seek(0)
+    return PickleReader(content, entries[pickled].file_size, find, whole=size).read()
+
+
+def _read_legacy(file: BinaryIO, device: torch.device) -> object:
+    """A number, a version, facts of the system, the object, its storages' keys, their contents."""
+    size = _size(file)
+    file.seek(len(_LEGACY))
+    storages: dict[str, Storage] = {}
+    claimed = 0
+
+    def find(key: str, dtype: torch.dtype, numel: int, typed: bool) -> Storage:
+        nonlocal claimed
+        if key not in storages:
+            claimed += numel * dtype.itemsize
+            if claimed > size:
+                raise ValueError(f'it holds {size} bytes and claims {claimed} or more')
+            storages[key] = _allocate(dtype, numel, typed, device)
+        return _same(storages[key], key, dtype, numel, typed)
+
+    reader = PickleReader(file, size, find)
+    version, system = reader.read(), reader.read()
+    if version != _LEGACY_VERSION or not isinstance(system, dict):
+        raise ValueError(f'its version is {version!r}, and what is read is {_LEGACY_VERSION}')
+    if system.get('little_endian') is not True:
+        raise ValueError('its numbers are written high byte first')
+    content, keys = reader.read(), reader.read()
+    if not isinstance(keys, list) or not all(type(key) is str for key in keys):
+        raise ValueError('it has no list of its storages')
+    if sorted(keys) != sorted(storages):
+        raise ValueError('its list of storages is of others than its tensors name')
+    for key in keys:
+        [numel] = struct.unpack('<q', file.read(8))
+        if numel != storages[key].numel:
+            raise ValueError(f'the storage {key!r} is of two lengths')
+        _fill(storages[key], file)
+    if file.read(1):
+        raise ValueError('it goes on after its end')
+    return content
+
+
+def _allocate(dtype: torch.dtype, numel: int, typed: bool, device: torch.device) -> Storage:
+    data = torch.UntypedStorage(numel * dtype.itemsize, device=device)
+    return Storage(data, dtype, numel, typed)
+
+
+def _same(storage: Storage, key: str, dtype: torch.dtype, numel: int, typed: bool) -> Storage:
+    if (storage.dtype, storage.numel, storage.typed) != (dtype, numel, typed):
+        raise ValueError(f'the storage {key!r} is of two types')
+    return storage
+
+
+def _fill(storage: Storage, file: BinaryIO) -> None:
+    """Read a storage's bytes, wherever it is."""
+    size = storage.numel * storage.dtype.itemsize
+    if not size:
+        return
+    bytes_of = torch.empty(0, dtype=torch.uint8, device=storage.data.device).set_(storage.data)
+    read = bytes_of if bytes_of.device.type == 'cpu' else torch.empty(size, dtype=torch.uint8)
+    memory = memoryview(read.numpy())
+    done = 0
+    while done < size:
+        count = file.readinto(memory[done : done + _CHUNK])
+        if not count:
+            raise ValueError(f'it ends {size - done} bytes before a storage does')
+        done += count
+    if storage.dtype is torch.bool and bool((read > 1).any()):
+        raise ValueError('a tensor of bool holds bytes that are neither')
+    if read is not bytes_of:
+        bytes_of.copy_(read)

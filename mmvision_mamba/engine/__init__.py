@@ -1,4 +1,3 @@
-from ..checkpoints import loader  # noqa: F401  (registration)
 from ..errors import InputError
 from . import console, sharding  # noqa: F401  (registration)
 from .hooks import (

@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
+import math
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -13,15 +15,21 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mmvision_mamba.backbones import MambaOut, MambaVision
+from mmvision_mamba.checkpoints import download
+from mmvision_mamba.checkpoints.meta_model import build_on_meta
+from mmvision_mamba.checkpoints.publishing import portable_data_folder, publish
+from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import PUBLISHED, locate, main
 
@@ -90,8 +98,10 @@ def published_names(dim, in_dim, depths, layer_scale) -> dict[str, tuple[int, ..
 
 
 def tensors(names: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    """Zeros of these shapes, which take a number's room each in memory and in a file."""
-    return {name: torch.zeros(()).expand(shape) for name, shape in names.items()}
+    """Zeros of these shapes, in as little room as a reader of the file allows."""
+    sizes = [math.prod(shape) for shape in names.values()]
+    shared = torch.zeros(max(*sizes, sum(sizes) // 12))
+    return {name: shared[:size].view(shape) for size, (name, shape) in zip(sizes, names.items())}
 
 
 def classifier(dim: int) -> dict[str, torch.Tensor]:
@@ -521,11 +531,10 @@ def test_a_published_detector_says_how_it_was_trained(hub, content, log):
     [
         ('t', '', ['MambaVision t: ', 'not used, as expected (classifier']),
         ('b', 'backbone.', ['a whole model; beside the backbone it has neck', 'MambaVision b: ']),
-        (None, '', ['of no published arch; closest is\nMambaVision']),
     ],
 )
 def test_check_says_which_model_a_file_is_of(arch, prefix, wanted, tmp_path, capsys):
-    dim, *rest = PUBLISHED_ARCHS.get(arch, (80, 32, (1, 3, 9, 4), False))
+    dim, *rest = PUBLISHED_ARCHS[arch]
     weights = tensors(published_names(dim, *rest))
     weights |= {} if prefix else classifier(dim)
     weights = {prefix + name: value for name, value in weights.items()}
@@ -536,7 +545,115 @@ def test_check_says_which_model_a_file_is_of(arch, prefix, wanted, tmp_path, cap
     assert all(text in printed for text in wanted), printed
 
 
-def test_check_of_what_is_no_checkpoint_ends_in_one_line(tmp_path):
-    (tmp_path / 'a.pth').write_text('hello')
-    with pytest.raises(SystemExit, match=r'error: checkpoint .*a.pth is not one'):
-        main(['check', str(tmp_path / 'a.pth')])
+def checked(path: Path, weights: dict | bytes) -> str:
+    """What ``check`` ends with where it does not exit 0."""
+    torch.save(weights, path) if isinstance(weights, dict) else path.write_bytes(weights)
+    with pytest.raises(SystemExit) as ended:
+        main(['check', str(path)])
+    assert ended.value.code.startswith('error: ')
+    return ended.value.code
+
+
+def test_check_of_an_unknown_model_fails_and_names_the_closest(tmp_path):
+    deeper = tensors(published_names(80, 32, (1, 3, 9, 4), False))
+    said = checked(tmp_path / 'a.pth', dict(state_dict=deeper))
+    assert 'of no published arch; closest is\nMambaVision' in said
+    resnet = {'conv1.weight': torch.zeros(64, 3, 7, 7), 'layer1.0.bn1.weight': torch.zeros(64)}
+    said = checked(tmp_path / 'b.pth', resnet)
+    assert said.endswith('b.pth: 2 tensors, of no backbone of this package')
+
+
+@pytest.mark.parametrize(
+    ('content', 'kind'),
+    [
+        (b'hello', 'is a text'),
+        (b'', 'is empty'),
+        (b'\n<!DOCTYPE html><html lang="en">\xff', 'is a web page'),
+        (b'{"error": "Repository not found"}', 'is JSON'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d', 'pointer of a Git LFS'),
+        (b'\x1f\x8b\x08\0\0', 'is a compressed archive'),
+        (b'\x00\x01\x02\xff', 'is not one, or its beginning is damaged'),
+    ],
+)
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_check_says_what_a_file_is_that_is_no_checkpoint(name, content, kind, tmp_path):
+    if name == 'a.safetensors' and content.startswith(b'\x00'):
+        kind = 'is not a whole safetensors file'
+    assert kind in checked(tmp_path / name, content)
+
+
+def test_check_holds_a_published_model_against_the_config_in_its_header(tmp_path, capsys):
+    with portable_data_folder():
+        cfg = load_config(str(CONFIGS / 'upernet_mambaout_demo_shapes.py'))
+    model = build_on_meta(cfg)
+    weights = {name: torch.zeros_like(v, device='cpu') for name, v in model.state_dict().items()}
+    checkpoint = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=('circle', 'star'))))
+    path = publish(cfg, checkpoint, {}, tmp_path, 'model')
+    main(['check', str(path)])
+    printed = capsys.readouterr().out
+    assert f'the EncoderDecoder of its own config: {len(weights)} tensors fit' in printed
+    assert 'missing' not in printed
+    with safe_open(path, framework='pt') as file:
+        header = file.metadata()
+    del weights['backbone.stem.conv1.weight']
+    save_file(weights, tmp_path / 'less.safetensors', metadata=header)
+    said = checked(tmp_path / 'less.safetensors', (tmp_path / 'less.safetensors').read_bytes())
+    assert 'missing: 1\n' in said
+    assert said.endswith('the file is of another model than its config')
+
+
+# A hub that is not there, and many processes
+
+
+class BlackHole:
+    """A server that takes a connection and never answers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.address = f'http://127.0.0.1:{self.socket.getsockname()[1]}'
+
+
+@pytest.mark.parametrize('kind', ['refused', 'silent'])
+@pytest.mark.parametrize('what', ['hub', 'url'])
+def test_an_unreachable_server_is_asked_once_and_said(what, kind, hub, free_port, monkeypatch):
+    waits = []
+    monkeypatch.setattr('time.sleep', waits.append)
+    monkeypatch.setattr(download, '_ANSWERS_WITHIN', 0.5)
+    black_hole = BlackHole()
+    address = f'http://127.0.0.1:{free_port}' if kind == 'refused' else black_hole.address
+    template = '/{repo_id}/resolve/{revision}/{filename}'
+    monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', address)
+    monkeypatch.setattr(
+        huggingface_hub.constants, 'HUGGINGFACE_CO_URL_TEMPLATE', address + template
+    )
+    with black_hole.socket, pytest.raises(InputError, match='could not be downloaded') as error:
+        locate('mambaout_femto.in1k' if what == 'hub' else f'{address}/a.pth')
+    assert address in str(error.value)
+    assert waits == []  # between its attempts the client would wait
+
+
+def test_what_the_network_raises_is_known_by_its_base_class(free_port):
+    """Last right for huggingface_hub 2.4.0, whose errors are httpx2's."""
+    with pytest.raises(HTTPError):
+        huggingface_hub.get_session().head(f'http://127.0.0.1:{free_port}')
+    assert issubclass(HfHubHTTPError, HTTPError)
+
+
+def test_processes_that_share_a_folder_download_an_address_once(hub, content, tmp_path):
+    hub.files['/tiny.pth'] = content
+    program = f'from mmvision_mamba.weights import locate; print(locate("{hub.address}/tiny.pth"))'
+    processes = [
+        subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    found = {process.communicate()[0].split()[-1] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert Path(found.pop()).read_bytes() == content
+    assert found == set()
+    assert len(hub.ranges) == 1
+
+
+@pytest.mark.parametrize('url', ['http://127.0.0.1:1/', 'http://[', 'https:///a.pth'])
+def test_an_address_of_no_file_is_said(url, hub):
+    with pytest.raises(InputError, match='is no address of a file'):
+        locate(url)

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 
 from ...checkpoints.durable_files import POINTER, DurableLocalBackend, clear_unfinished
 from ...checkpoints.main_process import ending_together
+from ...checkpoints.plain import to_plain
 from ...errors import InputError
 from ..loops import PROGRESS, optimizer_has_just_stepped
 from .nonfinite import state_defects
@@ -87,6 +88,10 @@ class DurableCheckpointHook(CheckpointHook):
             step = runner.epoch if self.by_epoch else runner.iter
             self._save_kept(runner, step, dict(epoch=runner.epoch, iter=runner.iter), self.by_epoch)
         super().after_train(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Leave tensors and plain Python, which are read without building types of NumPy's."""
+        checkpoint.update(to_plain(checkpoint))
 
     def save_now(self, runner, batches: int) -> str:
         """Save after a training iteration, wherever in a pass; returns the checkpoint's path.
