@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmvision_mamba.analysis.curves import draw_comparison, draw_run, save, smooth
-from mmvision_mamba.analysis.run_logs import Curve, read_run
+from mmvision_mamba.analysis.run_logs import Curve, note_start, read_run
 from mmvision_mamba.errors import InputError
 
 
@@ -42,6 +42,45 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
     assert log.starts == 2
     assert points(log['loss']) == [(1, 9.9), (2, 9.8), (3, 9.7), (4, 9.6), (5, 9.0), (6, 8.0)]
     assert points(log['mIoU']) == [(6, 41.0)]
+
+
+def test_starts_go_by_their_order_and_not_by_their_local_time(tmp_path):
+    """As where a run goes on west of where it began, or after the clock was set back."""
+    write(tmp_path, '20260101_090000', *(train(i, loss=10.0 - i) for i in range(1, 8)))
+    note_start(tmp_path, '20260101_090000', 0)
+    write(tmp_path, '20260101_060000', train(5, loss=1.0), train(6, loss=2.0))
+    note_start(tmp_path, '20260101_060000', 4)
+    write(tmp_path, '20251231_000000', train(7, loss=3.0))
+    note_start(tmp_path, '20251231_000000', 6)
+    log = read_run(tmp_path)
+    assert log.starts == 3
+    assert points(log['loss']) == [*((i, 10.0 - i) for i in range(1, 5)), (5, 1), (6, 2), (7, 3)]
+
+
+def test_what_was_measured_behind_the_checkpoint_gone_back_to_is_replaced(tmp_path):
+    write(tmp_path, 'a', train(2, loss=3.0), train(4, loss=2.0), val(4, mIoU=9.0, aAcc=1.0))
+    note_start(tmp_path, 'a', 0)
+    # Its first line in the log comes after that validation.
+    write(tmp_path, 'b', train(6, loss=1.0))
+    note_start(tmp_path, 'b', 3)
+    log = read_run(tmp_path)
+    assert points(log['loss']) == [(2, 3.0), (6, 1.0)]
+    assert not log.metrics  # not even their names are left
+
+
+def test_starts_of_which_nothing_is_written_down_come_first_by_their_time(tmp_path):
+    write(tmp_path, '20260102_000000', train(2, loss=2.0), train(3, loss=0.0))
+    write(tmp_path, '20260101_000000', train(1, loss=3.0))
+    write(tmp_path, '20250101_000000', train(3, loss=1.0))
+    note_start(tmp_path, '20250101_000000', 2)
+    assert points(read_run(tmp_path)['loss']) == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_a_damaged_order_of_starts_is_named(tmp_path):
+    write(tmp_path, 'a', train(1, loss=3.0))
+    (tmp_path / 'starts.json').write_text('[{')
+    with pytest.raises(InputError, match=r'starts\.json is not JSON'):
+        read_run(tmp_path)
 
 
 def test_metrics_logged_by_epoch_stand_where_that_epoch_ended(tmp_path):

@@ -175,6 +175,70 @@ def test_sigterm_during_validation_ends_it_and_the_resumed_run_trains_on(
     assert_same_losses(folder, uninterrupted_detector)
 
 
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])
+def test_a_signal_to_the_whole_group_saves_and_the_resumed_run_equals_an_uninterrupted_one(
+    name, uninterrupted_segmentor, shapes_data, tmp_path
+):
+    run = Run(tmp_path, SEGMENTOR, SIX_ITERATIONS, data=shapes_data)
+    run.wait_for(lambda output: re.search(r'Iter\(train\)\s+\[2/', output))
+    os.killpg(run.process.pid, getattr(signal, name))  # data loaders' workers too
+    run.wait(status=0)
+    assert re.search(rf'{name}: saved .*iter_\d\.pth; --resume goes on from there', run.output)
+    assert 'Traceback' not in run.output
+    Run(tmp_path, SEGMENTOR, SIX_ITERATIONS, '--resume', data=shapes_data).wait()
+    assert_same_losses(tmp_path, uninterrupted_segmentor)
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])
+def test_a_signal_at_start_up_ends_in_one_sentence(name, shapes_data, tmp_path):
+    run = Run(tmp_path, SEGMENTOR, SIX_ITERATIONS, data=shapes_data)
+    handled = 1 << signal.SIGHUP - 1  # the last, and Python's own handler is none of it
+    status = Path(f'/proc/{run.process.pid}/status')
+    run.wait_for(lambda _: int(re.search(r'SigCgt:\s(\w+)', status.read_text())[1], 16) & handled)
+    os.killpg(run.process.pid, getattr(signal, name))
+    run.wait(status=0)
+    assert run.output.strip().startswith(f'{name}: nothing is trained yet; --resume goes on')
+    assert len(run.output.strip().splitlines()) == 1
+
+
+def test_a_validation_without_a_checkpoint_before_it_is_preceded_by_one(shapes_data, tmp_path):
+    options = [*SIX_ITERATIONS, 'train_cfg.val_interval=3', 'default_hooks.checkpoint.interval=100']
+    run = Run(tmp_path, SEGMENTOR, options, data=shapes_data)
+    run.wait_for(lambda output: re.search(r'Iter\(val\)\s+\[1/', output))
+    os.killpg(run.process.pid, signal.SIGTERM)
+    run.wait(status=0)
+    assert re.search(r'--resume goes on from .*iter_3\.pth, without validating it', run.output)
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_3.pth')
+
+
+def test_a_run_goes_on_in_a_time_zone_further_west(
+    at_iteration_4, uninterrupted_segmentor, shapes_data, monkeypatch
+):
+    monkeypatch.setenv('TZ', 'Etc/GMT+11')
+    run = Run(at_iteration_4, SEGMENTOR, SIX_ITERATIONS, '--resume', data=shapes_data).wait()
+    assert 'Traceback' not in run.output
+    summary = json.loads((at_iteration_4 / 'summary.json').read_text())
+    assert (summary['starts'], summary['ended']) == (2, True)
+    expected = losses(uninterrupted_segmentor)[6]
+    assert summary['losses']['loss'] == pytest.approx(expected, abs=1e-6)
+
+
+def test_resuming_a_run_that_has_ended_says_so(uninterrupted_segmentor, shapes_data, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(uninterrupted_segmentor, folder)
+    run = Run(folder, SEGMENTOR, SIX_ITERATIONS, '--resume', data=shapes_data).wait()
+    assert 'Nothing is left to train: the run ended at iteration 6 of 6.' in run.output
+
+
+def test_a_second_training_in_the_work_dir_is_refused(shapes_data, tmp_path):
+    first = Run(tmp_path, SEGMENTOR, ENDLESS, data=shapes_data)
+    first.wait_for(lambda _: (tmp_path / '.training.lock').exists())
+    second = Run(tmp_path, SEGMENTOR, ENDLESS, '--resume', data=shapes_data).wait(status=2)
+    assert f'is taken by another training (process {first.process.pid} on' in second.output
+    assert 'Traceback' not in second.output
+    first.kill()
+
+
 def workers(run):
     """The training processes under torchrun, by rank."""
     children = psutil.Process(run.process.pid).children(recursive=True)
@@ -188,6 +252,38 @@ def test_sigterm_to_one_of_two_processes_saves_and_ends_both(shapes_data, tmp_pa
     workers(run)[1].send_signal(signal.SIGTERM)
     run.wait(status=0)
     assert re.search(r'SIGTERM: saved .*iter_\d+\.pth; --resume goes on', run.output)
+
+
+def test_a_signal_to_the_group_of_torchrun_saves_and_ends_all(shapes_data, tmp_path):
+    run = Run(tmp_path, SEGMENTOR, ENDLESS, data=shapes_data, launcher=['bash'], count=[2])
+    run.wait_for(lambda output: re.search(r'Iter\(train\)\s+\[\s*2/', output))
+    everyone = [run.process.pid, *(worker.pid for worker in workers(run))]
+    for pid in everyone:
+        os.kill(pid, signal.SIGTERM)
+    run.wait(status=0)
+    assert re.search(r'SIGTERM: saved .*iter_\d+\.pth; --resume goes on', run.output)
+    assert 'Traceback' not in run.output
+
+
+def test_a_signal_in_validation_to_one_of_two_processes_ends_both(tmp_path):
+    draw_shapes(tmp_path / 'shapes', num_train=8, num_val=11)  # one has an image more
+    options = [*ENDLESS, 'train_cfg.val_interval=2']
+    two_processes = dict(data=tmp_path, launcher=['bash'], count=[2])
+    run = Run(tmp_path / 'run', SEGMENTOR, options, **two_processes)
+    run.wait_for(lambda output: re.search(r'Iter\(val\)\s+\[1/', output))
+    workers(run)[1].send_signal(signal.SIGTERM)
+    run.wait(status=0)
+    assert re.search(r'--resume goes on from .*iter_2\.pth, without validating it', run.output)
+
+
+def test_workers_end_with_the_agent_that_started_them(shapes_data, tmp_path):
+    run = Run(tmp_path, SEGMENTOR, ENDLESS, data=shapes_data, launcher=['bash'], count=[2])
+    run.wait_for(lambda output: re.search(r'Iter\(train\)\s+\[\s*2/', output))
+    left = [child for worker in workers(run) for child in (worker, *worker.children())]
+    run.process.kill()
+    run.process.wait()
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_worker_killed_in_mid_epoch_is_restarted_and_the_curve_goes_on(shapes_data, tmp_path):

@@ -1,5 +1,8 @@
 """Giving way to a scheduler that takes its machine back, and not losing much to one that fails."""
 
+import logging
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -131,6 +134,12 @@ class PreemptionHook(Hook):
     def _exit(self, runner, what: str) -> None:
         signal = stop_signals.received() or 'A signal to another process'
         runner.logger.warning(f'{signal}: {what}.')
+        runner.visualizer.close()
+        if get_world_size() > 1:
+            # Taken down orderly, now and then one of torch's threads aborts its process.
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(0)
         raise SystemExit(0)
 
 

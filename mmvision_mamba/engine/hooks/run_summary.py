@@ -87,7 +87,8 @@ class RunSummaryHook(Hook):
 
 def _of_setup(runner) -> dict:
     """What the run was set up with."""
-    backbone = runner.cfg.model.get('backbone', {})
+    # A runner that was not built from a config has an empty one.
+    backbone = runner.cfg.get('model', {}).get('backbone', {})
     packages = ('mmengine', 'mmcv', runner.cfg.get('default_scope', 'mmengine'), 'mmvision_mamba')
     return dict(
         config=Path(runner.cfg.filename or runner.experiment_name).stem,

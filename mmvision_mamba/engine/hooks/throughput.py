@@ -41,7 +41,9 @@ class ThroughputHook(Hook):
     ) -> None:
         now = time.perf_counter()
         self._seconds.append(now - self._last)
-        self._images.append(len(data_batch['inputs']) * get_world_size())
+        # MMEngine's plain batches are sequences of inputs and targets.
+        inputs = data_batch['inputs'] if isinstance(data_batch, dict) else data_batch[0]
+        self._images.append(len(inputs) * get_world_size())
         self._last = now
         rate = sum(self._images) / sum(self._seconds)
         runner.message_hub.update_scalar('train/images_per_second', rate)
