@@ -84,13 +84,16 @@ def run(main: Callable[..., None], *args, console: Console | None = None) -> Non
                 main(*args)
     except Exception as error:
         message = _explain(error, console)
+        if console is not None:
+            console.log(message or 'The run ended in an error', error)
         if message is None:
             raise
-        if console is not None:
-            console.log(message, error)
-            if console.verbose:
-                traceback.print_exception(error)
-        _say(message)
+        where = ''
+        if console is not None and console.verbose:
+            traceback.print_exception(error)
+        elif console is not None and console.log_file and not isinstance(error, InputError):
+            where = f' (the traceback is in {console.log_file})'
+        _say(message, where)
         sys.exit(2)
     finally:
         if torch.distributed.is_initialized():
@@ -109,11 +112,7 @@ def _explain(error: Exception, console: Console | None) -> str | None:
         return explain_build_error(error, None)
     if not console.building:
         return None
-    message = explain_build_error(error, console.cfg)
-    if message is None:
-        return None
-    place = f'the traceback is in {console.log_file}' if console.log_file else ''
-    return f'{message} ({place or "--verbose shows the traceback"})'
+    return explain_build_error(error, console.cfg)
 
 
 def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:
@@ -143,7 +142,7 @@ def _is_inside(error: OSError, work_dir: str) -> bool:
     return path is not None and folder in (path, *path.parents) and not path.parent.is_dir()
 
 
-def _say(message: str) -> None:
+def _say(message: str, where: str) -> None:
     """Print an error, of those that several processes of torchrun's end with alike the first."""
     folder = _torchrun_folder()
     if folder is not None:
@@ -151,7 +150,7 @@ def _say(message: str) -> None:
             Path(folder, f'said_{zlib.crc32(message.encode()):08x}').touch(exist_ok=False)
         except FileExistsError:
             return
-    print(f'error: {message}', file=sys.stderr)
+    print(f'error: {message}{where}', file=sys.stderr)
 
 
 def _torchrun_folder() -> Path | None:

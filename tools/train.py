@@ -98,7 +98,7 @@ def _set_starting_point(cfg, resume: str | None) -> None:
 
 if __name__ == '__main__':
     with tried_once():
-        args = parse_args()  # before the imports, which take seconds
+        arguments = parse_args()  # before the imports, which take seconds
         from mmvision_mamba.cli import Console, run
 
-        run(main, args, console=Console(args.verbose))
+        run(main, arguments, console=Console(arguments.verbose))

@@ -24,10 +24,17 @@ NOISE = re.compile(
     '|'.join(
         [
             r'Could not import OneDL',
+            r'^Using env variable ',
+            r'^Loads checkpoint by .* backend from path',
+            r'The (bbox|polygon) is out of bounds, the drawn',
             r'"FileClient" will be deprecated',
             r'"HardDiskBackend" is the alias',
             r'The draw is False, it means',
             r'SyncBN, use single-gpu',
+            r'The prefix is not set in metric class',
+            r'Setting (MKL|OMP)_NUM_THREADS environment variable',
+            r'`reduce_zero_label` will be deprecated',
+            r'Default ``avg_non_ignore`` is False',
             r'pkg_resources is deprecated',
             r'FutureWarning: .*(torch|timm|mm\w+)',
             r'The model and loaded state dict do not match exactly',

@@ -91,6 +91,7 @@ class ProgressHook(Hook):
     def _end_pass(self, mode: str) -> None:
         if self._bar is not None:
             self._bar.remove_task(self._tasks.pop(mode))
+            self._bar.refresh()
 
     def _after_iter(
         self,
@@ -131,7 +132,10 @@ class ProgressHook(Hook):
     def _report_metrics(self, runner, mode: str, length: int, metrics: dict | None) -> None:
         if self._shown:
             self._end_pass(mode)
-            scores = '  '.join(f'{name}: {value:.4f}' for name, value in (metrics or {}).items())
+            scores = '  '.join(
+                f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+                for name, value in (metrics or {}).items()
+            )
             place = _place(runner, length - 1, mode)
             self._console.print(f'{place}  {scores or "no metrics"}')
             # Iteration-based training goes on within its pass.
