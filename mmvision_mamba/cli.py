@@ -112,7 +112,7 @@ def _explain(error: Exception, console: Console | None) -> str | None:
         return explain_build_error(error, None)
     if not console.building:
         return None
-    return explain_build_error(error, console.cfg)
+    return explain_build_error(error, Config() if console.cfg is None else console.cfg)
 
 
 def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:

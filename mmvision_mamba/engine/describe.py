@@ -66,7 +66,9 @@ def _data(loader: DataLoader) -> str:
 
 def _length(runner) -> str:
     done = f', {runner.iter:,} of them done' if runner.iter else ''
-    epochs = f'{runner.max_epochs} epoch(s), ' if runner.log_processor.by_epoch else ''
+    epochs = ''
+    if runner.log_processor.by_epoch:
+        epochs = f'{runner.max_epochs} epoch{"s" if runner.max_epochs > 1 else ""}, '
     return f'{epochs}{runner.max_iters:,} iterations{done}'
 
 

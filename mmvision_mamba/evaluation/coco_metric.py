@@ -1,5 +1,6 @@
 """COCO metrics by compiled code. Imports mmdet, so configs name it themselves."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -73,7 +74,7 @@ class CompiledCocoMetric(FasterCocoMetric):
         if self.outfile_prefix is not None:
             self.results2json(predictions, self.outfile_prefix)
         if not any(len(prediction['labels']) for prediction in predictions):
-            print_log('Nothing was detected in any image: no metrics.', 'current')
+            print_log('Nothing was detected in any image: no metrics.', 'current', logging.WARNING)
             return {}
         metrics = {}
         for iou_type in self.metrics:
