@@ -123,7 +123,7 @@ def test_everything_is_as_before_after_it(capsys):
 def test_an_output_that_nobody_reads_does_not_end_a_run(monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
-    broken = open(writing, 'w', buffering=1)
+    broken = os.fdopen(writing, 'w', buffering=1)
     monkeypatch.setattr(sys, 'stdout', broken)
     with Console() as console:
         print('to nobody')
