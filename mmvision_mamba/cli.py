@@ -53,6 +53,7 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
     if Console.current is not None:
         Console.current.cfg = cfg
+        Console.current.report(f'{args.config}: looking at the data and building the model ...')
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own start-up asks for a CUDA device first.
         torch.distributed.init_process_group('gloo')

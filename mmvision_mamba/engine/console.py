@@ -37,8 +37,9 @@ NOISE = re.compile(
             r'`reduce_zero_label` will be deprecated',
             r'Default ``avg_non_ignore`` is False',
             r'pkg_resources is deprecated',
-            r'FutureWarning: .*(torch|timm|mm\w+)',
-            r'The model and loaded state dict do not match exactly',
+            r'The pynvml package is deprecated',
+            r'Importing from timm\.models\.layers is deprecated',
+            r'`torch\.cuda\.amp\.\w+\(args\.\.\.\)` is deprecated',
             r'^(loading annotations into memory|creating index|index created)',
             r'^Done \(t=.*\)$|^DONE \(t=.*\)\.$',
             r'^Loading and preparing results',
@@ -145,9 +146,10 @@ class Console:
             self._stream.flush()
 
     def report(self, line: str) -> None:
-        """Show a line and log it."""
-        self.print(line)
-        self.log(line)
+        """Show a line and log it; of several processes the first does."""
+        if _rank() == 0:
+            self.print(line)
+            self.log(line)
 
     def log(self, text: str, error: BaseException | None = None) -> None:
         """Write to the log file alone, with the traceback of ``error``."""

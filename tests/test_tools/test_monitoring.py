@@ -58,6 +58,7 @@ def test_little_comes_before_the_first_progress_and_says_what_is_trained(detecto
     first = next(i for i, line in enumerate(lines) if line.startswith('Epoch(train)'))
     start = '\n'.join(lines[:first])
     assert first <= 30
+    assert lines[0].endswith('own.py: looking at the data and building the model ...')
     assert 'Training   own: MaskRCNN on MambaVision, 3.9 million parameters' in start
     assert 'data       16 images of 5 classes (CocoDataset, ' in start
     assert 'validation 4 images of 5 classes' in start

@@ -59,9 +59,8 @@ class ProgressHook(Hook):
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
         self._interval = loggers[0].interval if loggers else 50
         self._started = time.monotonic()
-        if is_main_process():
-            for line in describe_run(runner, mode, self._console.log_file):
-                self._console.report(line)
+        for line in describe_run(runner, mode, self._console.log_file):
+            self._console.report(line)
         if self._shown and self._console.rich.is_terminal:
             columns = (
                 TextColumn('{task.description}'),
