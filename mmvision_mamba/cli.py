@@ -128,19 +128,20 @@ def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:
             f'{error.strerror}: {name}; give a --work-dir that can be written to, and data that '
             'can be read'
         )
-    if error.errno == errno.ENOENT and work_dir is not None and _is_inside(error, work_dir):
+    if error.errno == errno.ENOENT and work_dir is not None and _is_gone(error, Path(work_dir)):
         return (
-            f'{error.filename} cannot be written: the work dir {work_dir} was removed or moved '
-            'during the run; what was in it is lost unless it was moved: then go on there with '
-            '--work-dir and --resume'
+            f'{name} cannot be written: the work dir {work_dir} was removed or moved during the '
+            'run; if it was moved, go on there with --work-dir and --resume'
         )
     return None
 
 
-def _is_inside(error: OSError, work_dir: str) -> bool:
-    folder = Path(work_dir).absolute()
-    path = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
-    return path is not None and folder in (path, *path.parents) and not path.parent.is_dir()
+def _is_gone(error: OSError, work_dir: Path) -> bool:
+    """Whether a file lacked because its folder in the work dir, which a run makes, is not there."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    path = Path(error.filename).absolute()
+    return path.is_relative_to(work_dir.absolute()) and not path.parent.is_dir()
 
 
 def _say(message: str, where: str) -> None:

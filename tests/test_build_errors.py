@@ -87,11 +87,12 @@ def test_an_error_of_a_loaders_worker_is_its_last_line():
     assert explain_build_error(caught(lambda: Failing(ValueError(text))), Config({})) == 'bad'
 
 
-def fail(error, *, building=True):
+def fail(error, *, building=True, work_dir=None):
     console = Console()
 
     def main():
         console.building = building
+        console.cfg = Config(dict(work_dir=work_dir))
         raise error
 
     run(main, console=console)
@@ -113,6 +114,20 @@ def test_a_file_that_cannot_be_written_is_one_sentence_in_training_too(number, c
     with pytest.raises(SystemExit, match='2'):
         fail(OSError(number, 'No', '/work_dir/epoch_1.pth'), building=False)
     assert capsys.readouterr().err.startswith('error: No: /work_dir/epoch_1.pth')
+
+
+def test_a_work_dir_that_was_removed_is_named(tmp_path, capsys):
+    work_dir = str(tmp_path / 'removed')
+    missing = FileNotFoundError(errno.ENOENT, 'No such file', f'{work_dir}/epoch_1.pth')
+    with pytest.raises(SystemExit, match='2'):
+        fail(missing, building=False, work_dir=work_dir)
+    assert f'the work dir {work_dir} was removed or moved' in capsys.readouterr().err
+
+
+def test_another_file_that_is_missing_in_training_is_a_bug(tmp_path):
+    missing = FileNotFoundError(errno.ENOENT, 'No such file', str(tmp_path / 'image.jpg'))
+    with pytest.raises(FileNotFoundError):
+        fail(missing, building=False, work_dir=str(tmp_path))
 
 
 def test_options_are_read_as_mmengine_reads_them():

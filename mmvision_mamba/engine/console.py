@@ -113,6 +113,8 @@ class Console:
                 self._records.setTarget(handler)
                 self._records.close()
                 self._records = handler
+        if self.log_file is None:  # one process writes it
+            self._records = logging.NullHandler()
         self._quieten(logger, self._is_shown, self._undo)
 
     def _take_over_warnings(self, undo: ExitStack) -> None:

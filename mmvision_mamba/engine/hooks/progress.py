@@ -115,7 +115,7 @@ class ProgressHook(Hook):
                 )
                 self._reported = time.monotonic()
         elif (
-            not self._reported
+            self._reported == 0.0
             or self.every_n_inner_iters(batch_idx, self._interval)
             or elapsed > _SECONDS_BETWEEN_LINES
         ):
