@@ -9,7 +9,7 @@ from traceback import walk_tb
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, OPTIMIZERS, Registry
 
 # What a device or another process did is no config's fault, and may go better when tried again.
 _NOT_OF_A_CONFIG = (torch.distributed.DistError, torch.OutOfMemoryError, MemoryError)
@@ -36,7 +36,7 @@ def explain_build_error(error: Exception, cfg: Config | None) -> str | None:
     built, kind = _built(frames)
     message = _mistyped(error, kind)
     if message is None and cfg is not None:
-        message = _sentence(error)
+        message = _mistyped_optimizer(error, cfg) or _sentence(error)
     if message is None or cfg is None or built is None:
         return message
     key, name = _key(cfg, built), getattr(built['type'], '__name__', built['type'])
@@ -60,17 +60,29 @@ def _built(frames: list) -> tuple[dict | None, object]:
 def _mistyped(error: Exception, kind: object) -> str | None:
     text = str(error.args[0]) if error.args else ''
     if isinstance(error, KeyError) and ' is not in the ' in text:
-        name = text.split()[0]
-        registries = [MODELS, *MODELS.children.values()]
-        known = sorted({known for registry in registries for known in registry.module_dict})
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        hint = f'; did you mean {" or ".join(close)}?' if close else ''
-        return text.split('. ')[0] + hint
+        return text.split('. ')[0] + _hint(text.split()[0], MODELS)
     unknown = isinstance(error, TypeError) and 'unexpected keyword argument' in text
     if unknown and inspect.isclass(kind):
         accepted = ', '.join(inspect.signature(kind).parameters)
         return f'{text}; {kind.__name__} takes {accepted}'
     return None
+
+
+def _mistyped_optimizer(error: Exception, cfg: Config) -> str | None:
+    """MMEngine looks an optimizer up, and calls None where there is none of that name."""
+    if not (isinstance(error, TypeError) and 'None is not a callable object' in str(error)):
+        return None
+    kind = cfg.optim_wrapper.optimizer.type
+    if OPTIMIZERS.get(kind) is not None:
+        return None
+    return f'optim_wrapper.optimizer: {kind} is not an optimizer{_hint(kind, OPTIMIZERS)}'
+
+
+def _hint(name: str, registry: Registry) -> str:
+    registries = [registry, *registry.children.values()]
+    known = sorted({known for each in registries for known in each.module_dict})
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f'; did you mean {" or ".join(close)}?' if close else ''
 
 
 def _sentence(error: Exception) -> str:

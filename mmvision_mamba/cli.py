@@ -53,6 +53,7 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
     if Console.current is not None:
         Console.current.cfg = cfg
+        Console.current.report(f'{args.config}: looking at the data and building the model ...')
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own start-up asks for a CUDA device first.
         torch.distributed.init_process_group('gloo')
@@ -84,13 +85,16 @@ def run(main: Callable[..., None], *args, console: Console | None = None) -> Non
                 main(*args)
     except Exception as error:
         message = _explain(error, console)
+        if console is not None:
+            console.log(message or 'The run ended in an error', error)
         if message is None:
             raise
-        if console is not None:
-            console.log(message, error)
-            if console.verbose:
-                traceback.print_exception(error)
-        _say(message)
+        where = ''
+        if console is not None and console.verbose:
+            traceback.print_exception(error)
+        elif console is not None and console.log_file and not isinstance(error, InputError):
+            where = f' (the traceback is in {console.log_file})'
+        _say(message, where)
         sys.exit(2)
     finally:
         if torch.distributed.is_initialized():
@@ -109,11 +113,7 @@ def _explain(error: Exception, console: Console | None) -> str | None:
         return explain_build_error(error, None)
     if not console.building:
         return None
-    message = explain_build_error(error, console.cfg)
-    if message is None:
-        return None
-    place = f'the traceback is in {console.log_file}' if console.log_file else ''
-    return f'{message} ({place or "--verbose shows the traceback"})'
+    return explain_build_error(error, Config() if console.cfg is None else console.cfg)
 
 
 def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:
@@ -128,22 +128,23 @@ def _explain_os_error(error: OSError, work_dir: str | None) -> str | None:
             f'{error.strerror}: {name}; give a --work-dir that can be written to, and data that '
             'can be read'
         )
-    if error.errno == errno.ENOENT and work_dir is not None and _is_inside(error, work_dir):
+    if error.errno == errno.ENOENT and work_dir is not None and _is_gone(error, Path(work_dir)):
         return (
-            f'{error.filename} cannot be written: the work dir {work_dir} was removed or moved '
-            'during the run; what was in it is lost unless it was moved: then go on there with '
-            '--work-dir and --resume'
+            f'{name} cannot be written: the work dir {work_dir} was removed or moved during the '
+            'run; if it was moved, go on there with --work-dir and --resume'
         )
     return None
 
 
-def _is_inside(error: OSError, work_dir: str) -> bool:
-    folder = Path(work_dir).absolute()
-    path = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
-    return path is not None and folder in (path, *path.parents) and not path.parent.is_dir()
+def _is_gone(error: OSError, work_dir: Path) -> bool:
+    """Whether a file lacked because its folder in the work dir, which a run makes, is not there."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    path = Path(error.filename).absolute()
+    return path.is_relative_to(work_dir.absolute()) and not path.parent.is_dir()
 
 
-def _say(message: str) -> None:
+def _say(message: str, where: str) -> None:
     """Print an error, of those that several processes of torchrun's end with alike the first."""
     folder = _torchrun_folder()
     if folder is not None:
@@ -151,7 +152,7 @@ def _say(message: str) -> None:
             Path(folder, f'said_{zlib.crc32(message.encode()):08x}').touch(exist_ok=False)
         except FileExistsError:
             return
-    print(f'error: {message}', file=sys.stderr)
+    print(f'error: {message}{where}', file=sys.stderr)
 
 
 def _torchrun_folder() -> Path | None:

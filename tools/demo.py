@@ -9,11 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
-
 ROOT = Path(__file__).resolve().parents[1]
 # Config, and of each of its metrics the column it goes to and the value that means perfect.
 MODELS = {
@@ -40,7 +35,7 @@ def run(tool: str, *args: str, log: Path) -> None:
         )
         for line in process.stdout:
             file.write(line)
-            shown = re.sub(r'.* - INFO - ', '', line.strip())
+            shown = line.strip()
             if PROGRESS.match(shown) and sys.stdout.isatty():
                 print(f'\r  {shown[:96]:<96}', end='', flush=True)
     if sys.stdout.isatty():
@@ -54,6 +49,12 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo')
     parser.add_argument('--seed', default='0')
     args = parser.parse_args()
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
+
     table = Table('model', *COLUMNS, 'training', title='On held-out images of the drawn data set')
     images = []
     for name, metrics in MODELS.items():

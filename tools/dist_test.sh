@@ -3,11 +3,9 @@
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of test.py]
 # Several machines: as with dist_train.sh.
 set -euo pipefail
-if [ $# -lt 3 ]; then
-    sed -n '2,4s/^# //p' "$0" >&2
-    exit 2
-fi
-CONFIG=$1 CHECKPOINT=$2 GPUS=$3
 TOOLS=$(dirname "$0")
+source "$TOOLS/arguments.sh"
+[[ $# -ge 3 ]] || usage 4
+CONFIG=$1 CHECKPOINT=$2 GPUS=$3
 source "$TOOLS/torchrun.sh"
 exec "${LAUNCH[@]}" "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

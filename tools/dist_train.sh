@@ -6,12 +6,10 @@
 # set. On one machine and elastic ones, workers that die are started again, up to MAX_RESTARTS (3)
 # times, and resume.
 set -euo pipefail
-if [ $# -lt 2 ]; then
-    sed -n '2,7s/^# //p' "$0" >&2
-    exit 2
-fi
-CONFIG=$1 GPUS=$2
 TOOLS=$(dirname "$0")
+source "$TOOLS/arguments.sh"
+[[ $# -ge 2 ]] || usage 7
+CONFIG=$1 GPUS=$2
 source "$TOOLS/torchrun.sh"
 # On several machines a worker cannot tell that it is one started again: torch counts each
 # machine's own failures.

@@ -4,6 +4,19 @@ Parameters and FLOPs are measured; scores are the published ones.
 """
 
 import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; fail if a file is not current'
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # before the imports, which take seconds
+
 import copy
 import inspect
 from collections.abc import Iterator
@@ -333,11 +346,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--check', action='store_true', help='write nothing; fail if a file is not current'
-    )
-    args = parser.parse_args()
+    args = parse_args()
     for path, text in pages().items():
         if not args.check:
             path.write_text(text)

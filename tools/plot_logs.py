@@ -3,17 +3,15 @@
 import argparse
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
-from mmvision_mamba.analysis.curves import draw_comparison, save
-from mmvision_mamba.analysis.run_logs import RunLog, read_run
-from mmvision_mamba.cli import run
-from mmvision_mamba.errors import InputError
+    from mmvision_mamba.analysis.run_logs import RunLog
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of train.py')
     parser.add_argument(
@@ -28,7 +26,10 @@ def parse_args():
     return parser.parse_intermixed_args()
 
 
-def read_runs(args: argparse.Namespace) -> dict[str, RunLog]:
+def read_runs(args: argparse.Namespace) -> 'dict[str, RunLog]':
+    from mmvision_mamba.analysis.run_logs import read_run
+    from mmvision_mamba.errors import InputError
+
     labels = args.labels or [Path(folder).resolve().name for folder in args.work_dirs]
     if not args.labels and len(set(labels)) < len(labels):
         labels = args.work_dirs
@@ -39,7 +40,9 @@ def read_runs(args: argparse.Namespace) -> dict[str, RunLog]:
     return {label: read_run(folder) for label, folder in zip(labels, args.work_dirs)}
 
 
-def choose_keys(logs: dict[str, RunLog], wanted: list[str] | None) -> list[str]:
+def choose_keys(logs: 'dict[str, RunLog]', wanted: list[str] | None) -> list[str]:
+    from mmvision_mamba.errors import InputError
+
     known = list(dict.fromkeys(key for log in logs.values() for key in log))
     if wanted is None:
         main = {key for log in logs.values() for key in log.main_metrics()}
@@ -53,8 +56,10 @@ def choose_keys(logs: dict[str, RunLog], wanted: list[str] | None) -> list[str]:
     return wanted
 
 
-def table(logs: dict[str, RunLog], keys: list[str]) -> Table:
+def table(logs: 'dict[str, RunLog]', keys: list[str]) -> 'Table':
     """Of each scalar and run the last value and, of metrics and losses, the best."""
+    from rich.table import Table
+
     table = Table('scalar', 'run', 'last', 'at iteration', 'best', 'at iteration')
     for key in keys:
         for label, log in logs.items():
@@ -71,8 +76,11 @@ def table(logs: dict[str, RunLog], keys: list[str]) -> Table:
     return table
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from mmvision_mamba.analysis.curves import draw_comparison, save
+
     logs = read_runs(args)
     keys = choose_keys(logs, args.keys)
     Console().print(table(logs, keys))
@@ -82,4 +90,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    arguments = parse_args()  # before the imports, which take seconds
+    from mmvision_mamba.cli import run
+
+    run(main, arguments)

@@ -7,15 +7,10 @@ that a published file may name is refused; --weights-only leaves its config out.
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmvision_mamba.checkpoints import read_checkpoint
-from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
-from mmvision_mamba.cli import run
-from mmvision_mamba.config import load_config
+from command_line import add_config_options, add_trust
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='the config file that it was trained with')
     parser.add_argument('checkpoint', help='checkpoint file of tools/train.py')
@@ -25,40 +20,39 @@ def parse_args():
     parser.add_argument(
         '--metrics',
         nargs='+',
-        action=DictAction,
-        default={},
+        action='extend',
         metavar='NAME=SCORE',
         help='scores to state, for instance coco/bbox_mAP=0.451; those of a best_*.pth are stated '
         'without',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override the config, as in training',
-    )
+    add_config_options(parser, 'override the config, as in training')
     parser.add_argument(
         '--weights-only',
         action='store_true',
         help='leave the config out; it then has to be given beside the file',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the checkpoint whole, which runs whatever its author put in it',
-    )
+    add_trust(parser)
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
+def main(args: argparse.Namespace) -> None:
+    from mmvision_mamba.checkpoints import read_checkpoint
+    from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
+    from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.config import load_config
+
+    cfg = load_config(args.config, parse_options(args.cfg_options))
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
-    metrics = {**metrics_of_best(checkpoint, Path(args.checkpoint).name), **args.metrics}
+    metrics = {
+        **metrics_of_best(checkpoint, Path(args.checkpoint).name),
+        **parse_options(args.metrics, '--metrics'),
+    }
     name = Path(args.config).stem
     print(publish(cfg, checkpoint, metrics, Path(args.out_dir), name, args.weights_only))
 
 
 if __name__ == '__main__':
-    run(main)
+    arguments = parse_args()  # before the imports, which take seconds
+    from mmvision_mamba.cli import run
+
+    run(main, arguments)

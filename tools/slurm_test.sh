@@ -3,15 +3,9 @@
 #   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
 #   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
 set -euo pipefail
-if [ $# -lt 4 ]; then
-    sed -n '2,4s/^# //p' "$0" >&2
-    exit 2
-fi
-PARTITION=$1 JOB_NAME=$2 CONFIG=$3 CHECKPOINT=$4
-GPUS=${GPUS:-8} GPUS_PER_NODE=${GPUS_PER_NODE:-8}
-# shellcheck disable=SC2086  (SRUN_ARGS holds several arguments)
-exec srun -p "$PARTITION" --job-name="$JOB_NAME" \
-    --gres=gpu:"$GPUS_PER_NODE" --ntasks="$GPUS" \
-    --ntasks-per-node=$((GPUS < GPUS_PER_NODE ? GPUS : GPUS_PER_NODE)) \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher slurm "${@:5}"
+TOOLS=$(dirname "$0")
+source "$TOOLS/arguments.sh"
+[[ $# -ge 4 ]] || usage 4
+PARTITION=$1 JOB_NAME=$2
+source "$TOOLS/slurm.sh"
+exec "${LAUNCH[@]}" "$TOOLS/test.py" "$3" "$4" --launcher slurm "${@:5}"

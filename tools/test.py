@@ -1,7 +1,6 @@
 """Test a detector (box AP, mask AP) or a segmentor (mIoU, aAcc, mAcc), per class too."""
 
 import argparse
-from pathlib import Path
 
 from command_line import build_parser, tried_once
 from start_up import end_at_once
@@ -55,27 +54,36 @@ def main(args: argparse.Namespace) -> None:
         elif args.out:
             evaluator.output_dir = args.out
     if args.show_dir:
-        cfg.default_hooks.visualization.draw = True
-        folder = str(Path(args.show_dir).absolute())
-        if cfg.default_scope == 'mmdet':
-            cfg.default_hooks.visualization.test_out_dir = folder
-        else:
-            cfg.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
+        score_thr = cfg.default_hooks.get('visualization', {}).get('score_thr', 0.3)
+        cfg.default_hooks.visualization = dict(
+            type='DrawingHook', folder=args.show_dir, score_thr=score_thr
+        )
     fit_to_machine(cfg)
     cfg.pop('runner_type', None)  # of a run that was sharded
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')
+        if args.show_dir:
+            load_truth(cfg.tta_pipeline, cfg.test_dataloader.dataset.pipeline)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     with trust_checkpoints(args.trust_checkpoint):
         build_runner(cfg).test()
 
 
+def load_truth(tta_pipeline: list[dict], pipeline: list[dict]) -> None:
+    """Have a pipeline of test-time augmentation load annotations as the one without does."""
+    loads = [step for step in pipeline if step['type'] == 'LoadAnnotations']
+    for step in tta_pipeline:
+        if step['type'] == 'TestTimeAug' and 'LoadAnnotations' not in str(step):
+            *others, pack = step['transforms']
+            step['transforms'] = [*others, *([load] for load in loads), pack]
+
+
 if __name__ == '__main__':
     end_at_once('the test is cut off, and reports nothing', status=1)
     with tried_once():
-        args = parse_args()  # before the imports, which take seconds
+        arguments = parse_args()  # before the imports, which take seconds
         from mmvision_mamba.cli import Console, run
 
-        run(main, args, console=Console(args.verbose))
+        run(main, arguments, console=Console(arguments.verbose))

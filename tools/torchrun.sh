@@ -1,5 +1,12 @@
 # Sourced by dist_train.sh and dist_test.sh: sets LAUNCH, the call of torchrun's agent that starts
 # GPUS processes on this machine, and MAX_RESTARTS, where machines that do not meet have none.
+require_number GPUS "$GPUS" 1
+require_number NODE_RANK "${NODE_RANK:-0}" 0
+require_number MAX_RESTARTS "${MAX_RESTARTS:-0}" 0
+NODES=${NNODES:-1} # a number, or from least to most
+require_number NNODES "${NODES%%:*}" 1
+require_number NNODES "${NODES#*:}" "${NODES%%:*}"
+[[ -z ${PORT:-} ]] || require_number PORT "$PORT" 1
 if [[ ${NNODES:-1} == *:* && -z ${RDZV_ENDPOINT:-} ]]; then
     echo "error: NNODES=$NNODES, from least to most machines, needs RDZV_ENDPOINT=host:port too" >&2
     exit 2

@@ -87,7 +87,7 @@ if __name__ == '__main__':
             status=0,
         )
     with tried_once():
-        args = parse_args()  # before the imports, which take seconds
+        arguments = parse_args()  # before the imports, which take seconds
         from mmvision_mamba.cli import Console, run
 
-        run(main, args, console=Console(args.verbose))
+        run(main, arguments, console=Console(arguments.verbose))

@@ -5,6 +5,7 @@ would have seen, whatever the number of worker processes; and n processes with a
 one process with a batch of n * b sees.
 """
 
+import logging
 import random
 from collections.abc import Iterator, Sequence, Sized
 
@@ -170,7 +171,8 @@ class ResumableDataset(Dataset):
                 '(python -m mmvision_mamba.datasets check CONFIG lists all that is wrong with it), '
                 'or raise train_cfg.max_bad_samples to pass over as many'
             ) from error
-        print_log(f'Passed over {what} ({count} of at most {self.max_bad_samples})', 'current')
+        message = f'Passed over {what} ({count} of at most {self.max_bad_samples})'
+        print_log(message, 'current', logging.WARNING)
 
 
 def _check_labels(sample: dict, classes: Sequence[str] | None) -> None:

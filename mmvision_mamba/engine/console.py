@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout, suppress
 from logging.handlers import MemoryHandler
 from typing import TextIO
 
@@ -24,13 +25,21 @@ NOISE = re.compile(
     '|'.join(
         [
             r'Could not import OneDL',
+            r'^Using env variable ',
+            r'^Loads checkpoint by .* backend from path',
+            r'The (bbox|polygon) is out of bounds, the drawn',
             r'"FileClient" will be deprecated',
             r'"HardDiskBackend" is the alias',
             r'The draw is False, it means',
             r'SyncBN, use single-gpu',
+            r'The prefix is not set in metric class',
+            r'Setting (MKL|OMP)_NUM_THREADS environment variable',
+            r'`reduce_zero_label` will be deprecated',
+            r'Default ``avg_non_ignore`` is False',
             r'pkg_resources is deprecated',
-            r'FutureWarning: .*(torch|timm|mm\w+)',
-            r'The model and loaded state dict do not match exactly',
+            r'The pynvml package is deprecated',
+            r'Importing from timm\.models\.layers is deprecated',
+            r'`torch\.cuda\.amp\.\w+\(args\.\.\.\)` is deprecated',
             r'^(loading annotations into memory|creating index|index created)',
             r'^Done \(t=.*\)$|^DONE \(t=.*\)\.$',
             r'^Loading and preparing results',
@@ -74,32 +83,27 @@ class Console:
         self._records: logging.Handler = MemoryHandler(10_000, logging.CRITICAL + 1)
 
     def __enter__(self) -> 'Console':
-        self._stream = sys.stdout
+        self._stream = _Forgiving(sys.stdout)
         self.rich = RichConsole(file=self._stream)
-        sys.stdout = _Lines(self._stream, self._take_printed)
+        with ExitStack() as undo:
+            undo.enter_context(redirect_stdout(_Lines(self._stream, self._take_printed)))
+            undo.callback(lambda: sys.stdout.flush())
+            self._take_over_warnings(undo)
+            # A full disk fails the run where it is written to; not every line of the log says so.
+            undo.callback(setattr, logging, 'raiseExceptions', logging.raiseExceptions)
+            logging.raiseExceptions = False
+            early = MMLogger.get_instance('mmengine')
+            self._quieten(early, self._is_wanted, undo)
+            early.addHandler(self._records)
+            undo.callback(early.removeHandler, self._records)
+            undo.callback(self.stop_bar)
+            self._undo = undo.pop_all()
         Console.current = self
-        logging.captureWarnings(True)
-        self._warnings = _Warnings(self._take_warning)
-        python_warnings = logging.getLogger('py.warnings')
-        python_warnings.addHandler(self._warnings)
-        python_warnings.propagate = False
-        # A full disk fails the run where it is written to; each line of the log need not say so.
-        logging.raiseExceptions = False
-        early = MMLogger.get_instance('mmengine')
-        for handler in early.handlers:
-            handler.addFilter(self._is_wanted)
-            if _rank() > 0:
-                handler.setLevel(logging.ERROR)
-        early.addHandler(self._records)
         return self
 
     def __exit__(self, *_) -> None:
-        self.stop_bar()
-        sys.stdout.flush()
-        sys.stdout = self._stream
         Console.current = None
-        logging.captureWarnings(False)
-        logging.getLogger('py.warnings').removeHandler(self._warnings)
+        self._undo.close()
 
     def attach(self, logger: MMLogger) -> None:
         """Quieten the logger of a run, and write to its file what came before."""
@@ -109,9 +113,31 @@ class Console:
                 self._records.setTarget(handler)
                 self._records.close()
                 self._records = handler
-            elif isinstance(handler, logging.StreamHandler):
-                handler.setStream(_Lines(self._stream, self.print))
-                handler.addFilter(self._is_shown)
+        if self.log_file is None:  # one process writes it
+            self._records = logging.NullHandler()
+        self._quieten(logger, self._is_shown, self._undo)
+
+    def _take_over_warnings(self, undo: ExitStack) -> None:
+        logging.captureWarnings(True)
+        undo.callback(logging.captureWarnings, False)
+        logger, handler = logging.getLogger('py.warnings'), _Warnings(self._take_warning)
+        logger.addHandler(handler)
+        undo.callback(logger.removeHandler, handler)
+        undo.callback(setattr, logger, 'propagate', logger.propagate)
+        logger.propagate = False
+
+    def _quieten(self, logger: MMLogger, is_shown: Callable, undo: ExitStack) -> None:
+        """Have what a logger shows filtered, and printed above the bar; its files are as before."""
+        for handler in logger.handlers:
+            if type(handler) is not logging.StreamHandler:
+                continue
+            undo.callback(handler.setStream, self._stream)
+            handler.setStream(_Lines(self._stream, self.print))
+            undo.callback(handler.removeFilter, is_shown)
+            handler.addFilter(is_shown)
+            undo.callback(handler.setLevel, handler.level)
+            if _rank() > 0:
+                handler.setLevel(logging.ERROR)
 
     def print(self, line: str) -> None:
         """Show a line, above the bar where there is one."""
@@ -122,9 +148,10 @@ class Console:
             self._stream.flush()
 
     def report(self, line: str) -> None:
-        """Show a line and log it."""
-        self.print(line)
-        self.log(line)
+        """Show a line and log it; of several processes the first does."""
+        if _rank() == 0:
+            self.print(line)
+            self.log(line)
 
     def log(self, text: str, error: BaseException | None = None) -> None:
         """Write to the log file alone, with the traceback of ``error``."""
@@ -177,6 +204,25 @@ class ConsoleLogger:
 @RUNNERS.register_module()
 class ConsoleRunner(ConsoleLogger, Runner):
     """MMEngine's Runner, as quiet as the console that it runs in."""
+
+
+class _Forgiving:
+    """An output stream that may be closed, as by ``| head``, without ending a run of days."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
 
 
 class _Lines:

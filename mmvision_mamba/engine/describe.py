@@ -10,6 +10,8 @@ from mmengine.optim import AmpOptimWrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..checkpoints.published import PUBLISHED
+
 
 def describe_run(runner, mode: str, log_file: str | None) -> list[str]:
     """Lines to print before the first iteration.
@@ -66,7 +68,9 @@ def _data(loader: DataLoader) -> str:
 
 def _length(runner) -> str:
     done = f', {runner.iter:,} of them done' if runner.iter else ''
-    epochs = f'{runner.max_epochs} epoch(s), ' if runner.log_processor.by_epoch else ''
+    epochs = ''
+    if runner.log_processor.by_epoch:
+        epochs = f'{runner.max_epochs} epoch{"s" if runner.max_epochs > 1 else ""}, '
     return f'{epochs}{runner.max_iters:,} iterations{done}'
 
 
@@ -102,4 +106,8 @@ def _weights(runner, training: bool) -> str:
         return f'{"resumed" if runner.cfg.get("resume") else "fine-tuned"} from {path}'
     init = runner.cfg.model.get('backbone', {}).get('init_cfg') or {}
     pretrained = init.get('checkpoint') if isinstance(init, dict) else None
-    return f'backbone from {pretrained}, the rest at random' if pretrained else 'at random'
+    if not pretrained:
+        return 'at random'
+    entry = PUBLISHED.get(pretrained)
+    licence = f' (licence {entry.licence})' if entry is not None else ''
+    return f'backbone from {pretrained}{licence}, the rest at random'

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -110,7 +111,7 @@ class CompiledCocoMetric(FasterCocoMetric):
         if self.outfile_prefix is not None:
             self.results2json(predictions, self.outfile_prefix)
         if not any(len(prediction['labels']) for prediction in predictions):
-            print_log('Nothing was detected in any image: no metrics.', 'current')
+            print_log('Nothing was detected in any image: no metrics.', 'current', logging.WARNING)
             return {}
         image_numbers = self._number_images()
         truth = list(self._ground_truth(image_numbers))

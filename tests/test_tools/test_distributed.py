@@ -178,6 +178,16 @@ def test_elastic_machines_go_on_from_the_last_checkpoint_when_a_worker_is_killed
     assert_same_steps(steps(tmp_path, 2), steps(alone, 1))
 
 
+def test_what_a_user_has_to_mend_is_said_once_and_not_tried_again(start, config, tmp_path):
+    options = ('--work-dir', 'run', '--cfg-options', 'model.backbone.drop_path_rate=7')
+    process = start(tmp_path, 'dist_train.sh', config, 2, *options)
+    assert process.wait(300) == 1
+    text = process.output.read_text()
+    assert text.count('error: model.backbone (MambaOut): drop_path_rate must be in [0, 1)') == 1
+    # The first start alone came as far as to make a log.
+    assert len(list((tmp_path / 'run').glob('*/*.log'))) == 1
+
+
 def test_a_sharded_model_takes_the_steps_of_a_whole_one(alone, sharded):
     assert list(steps(sharded, 2)) == list(range(1, STEPS + 1))
     assert_same_steps(steps(sharded, 2), steps(alone, 1))

@@ -57,7 +57,7 @@ class Run:
         self.log = folder / f'output_{len(list(folder.glob("output_*")))}.txt'
         options = [*options, 'default_hooks.logger.interval=1']
         tool = ROOT / 'tools' / ('dist_train.sh' if count else 'train.py')
-        command = [*launcher, tool, config, *count, '--work-dir', folder, *args]
+        command = [*launcher, tool, config, *count, '--work-dir', folder, '--verbose', *args]
         with open(self.log, 'w') as output:
             self.process = subprocess.Popen(
                 [*map(str, command), '--seed', '1', '--cfg-options', *options],

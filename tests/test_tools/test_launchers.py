@@ -59,6 +59,34 @@ def test_torchrun_is_told_where_the_machines_meet(script, variables, expected, c
     assert ('--standalone' in words) == ('--standalone' in expected)
 
 
+@pytest.mark.parametrize('count', ['0', '-2', 'abc', '', '1.5', '8 8', '99999999999'])
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_a_number_of_gpus_that_is_none_is_refused_before_anything_starts(script, count, call):
+    done = call(script, *ARGUMENTS[script][:-1], count)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert f"error: GPUS is '{count}', and has to be a whole number from 1 up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('script', 'variables', 'message'),
+    [
+        ('dist_train.sh', dict(NNODES='two'), "NNODES is 'two'"),
+        ('dist_train.sh', dict(NNODES='2:1', RDZV_ENDPOINT='host'), "NNODES is '1', and has to be"),
+        ('dist_train.sh', dict(NNODES='1:2:3', RDZV_ENDPOINT='host'), "NNODES is '2:3'"),
+        ('dist_train.sh', dict(STATIC, NODE_RANK='-1'), "NODE_RANK is '-1'"),
+        ('dist_train.sh', dict(PORT='http'), "PORT is 'http'"),
+        ('dist_train.sh', dict(MAX_RESTARTS='-1'), "MAX_RESTARTS is '-1'"),
+        ('slurm_train.sh', dict(GPUS='0'), "GPUS is '0'"),
+        ('slurm_test.sh', dict(GPUS_PER_NODE='all'), "GPUS_PER_NODE is 'all'"),
+        ('slurm_test.sh', dict(CPUS_PER_TASK='0'), "CPUS_PER_TASK is '0'"),
+    ],
+)
+def test_variables_that_are_no_numbers_are_refused(script, variables, message, call):
+    done = call(script, *ARGUMENTS[script], **variables)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert f'error: {message}' in done.stderr
+
+
 @pytest.mark.parametrize(
     ('variables', 'restarts', 'resumes'),
     [

@@ -1,9 +1,13 @@
 """What a training run shows of itself: in the terminal, in its work dir, in TensorBoard."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +52,81 @@ def summary(work_dir):
     return json.loads((work_dir / 'summary.json').read_text())
 
 
-def test_the_terminal_shows_eta_and_images_a_second(detector):
+def test_little_comes_before_the_first_progress_and_says_what_is_trained(detector):
     printed, work_dir = detector
-    lines = re.findall(r'Epoch\(train\).*eta: \S+ .*images_per_second: ([\d.]+)', printed)
+    lines = printed.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith('Epoch(train)'))
+    start = '\n'.join(lines[:first])
+    assert first <= 30
+    assert lines[0].endswith('own.py: looking at the data and building the model ...')
+    assert 'Training   own: MaskRCNN on MambaVision, 3.9 million parameters' in start
+    assert 'data       16 images of 5 classes (CocoDataset, ' in start
+    assert 'validation 4 images of 5 classes' in start
+    assert 'length     2 epochs, 8 iterations' in start
+    assert 'optimizer  AdamW, learning rate 0.001, weight decay 0 to 0.05, float32' in start
+    assert re.search('device     (CPU, 2 threads|1 x )', start)
+    assert 'weights    at random' in start
+    [log] = work_dir.glob('*/*.log')
+    assert f'log        {log} ' in start
+
+
+def test_progress_has_loss_images_a_second_and_eta_in_training_and_validation(detector):
+    printed, work_dir = detector
+    facts = r'images/s: ([\d.]+)  eta: \d+:\d\d:\d\d'
+    lines = re.findall(r'Epoch\(train\) \[\d\]\[\d/4\]  loss: [\d.]+  ' + facts, printed)
     assert len(lines) == 8
     times = read_run(work_dir)['time'].values
     assert float(lines[-1]) == pytest.approx(4 / times[-1], rel=0.2)
+    assert len(re.findall(r'Epoch\(val\) \[\d\]\[1/1\]  ' + facts, printed)) == 2
+    assert len(re.findall(r'Epoch\(val\) \[\d\]\[1/1\]  coco/bbox_mAP: ', printed)) == 2
+
+
+def test_the_log_file_holds_all_that_is_not_printed(detector):
+    printed, work_dir = detector
+    [log] = [path.read_text() for path in work_dir.glob('*/*.log')]
+    for text in (
+        'System environment:',
+        "type='MambaVision'",
+        'Hooks will be executed in the following order',
+        'Could not import OneDL',
+        '"FileClient" will be deprecated',
+        'creating index...',
+        'Optimizer: ',
+        'Average Precision  (AP)',
+        'base_lr: ',
+    ):
+        assert text in log
+        assert text not in printed
+    assert 'Training   own: MaskRCNN on MambaVision' in log
+
+
+def test_all_of_it_is_printed_on_demand(detector, shapes_data, run_tool, tmp_path):
+    _, work_dir = detector
+    config = work_dir.parent / 'own.py'
+    args = (config, work_dir / 'epoch_2.pth', '--verbose', '--work-dir', 'tested')
+    printed = run_tool('test.py', *args, data=shapes_data).stdout
+    for text in ('System environment:', 'Could not import OneDL', 'creating index...'):
+        assert text in printed
+    assert re.search(r'INFO - Epoch\(test\) .*data_time: ', printed)
+
+
+def test_a_terminal_shows_a_bar(detector, shapes_data, tmp_path):
+    _, work_dir = detector
+    command = [sys.executable, CONFIGS.parent / 'tools' / 'test.py', work_dir.parent / 'own.py']
+    command += [work_dir / 'epoch_2.pth', '--work-dir', tmp_path / 'tested']
+    outer, inner = pty.openpty()
+    environment = dict(os.environ, MMVISION_DATA=str(shapes_data), TERM='xterm', COLUMNS='150')
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=inner, stderr=inner, env=environment, cwd=tmp_path
+    )
+    os.close(inner)
+    shown = b''
+    with contextlib.suppress(OSError):  # how the end of a terminal reads
+        while part := os.read(outer, 65536):
+            shown += part
+    assert process.wait() == 0
+    assert re.search(r'Testing .*━.*1/1.*images/s: [\d.]+  eta: 0:00:00', shown.decode())
+    assert 'coco/segm_mAP: ' in shown.decode()
 
 
 def test_the_summary_says_what_was_trained_how_far_and_how_well(detector):

@@ -28,7 +28,7 @@ def plot_logs(monkeypatch, tmp_path):
 
     def call(*args):
         monkeypatch.setattr('sys.argv', ['plot_logs.py', *args])
-        tool.main()
+        tool.main(tool.parse_args())
 
     return call
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import mmdet
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -42,6 +43,14 @@ def iterations(output):
 
 def logged(done):
     return done.stdout + done.stderr
+
+
+def drawn(folder):
+    return names(folder / 'drawn')
+
+
+def names(folder):
+    return {path.stem for path in folder.iterdir()}
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +93,7 @@ def test_a_detector_is_tested_per_class_with_predictions_and_images(
     assert '| triangle ' in logged(done)
     for kind in ('bbox', 'segm'):
         assert isinstance(json.loads((tmp_path / f'results.{kind}.json').read_text()), list)
-    assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 4
+    assert drawn(tmp_path) == names(shapes_data / 'shapes/coco/val2017')
 
 
 def test_a_segmentor_is_tested_per_class_with_predictions_and_images(
@@ -105,17 +114,37 @@ def test_a_segmentor_is_tested_per_class_with_predictions_and_images(
     assert len(maps) == 4
     image = next((shapes_data / 'shapes/ADEChallengeData2016/images/validation').glob('*1.jpg'))
     assert Image.open(maps[0]).size == Image.open(image).size
-    assert len(list((tmp_path / 'drawn').glob('*.png'))) == 4
+    assert drawn(tmp_path) == names(shapes_data / 'shapes/ADEChallengeData2016/images/validation')
 
 
 @pytest.mark.parametrize('task', ['detector', 'segmentor'])
-def test_tta_gives_all_metrics(task, shapes_data, run_tool, request):
+def test_tta_gives_all_metrics_and_draws_the_truth(task, shapes_data, run_tool, request, tmp_path):
     folder = request.getfixturevalue(task)
-    config, name, metric = {
-        'detector': (DETECTOR, 'epoch_2.pth', 'coco/segm_mAP:'),
-        'segmentor': (SEGMENTOR, 'iter_4.pth', 'mIoU:'),
+    config, name, metric, images = {
+        'detector': (DETECTOR, 'epoch_2.pth', 'coco/segm_mAP:', 'coco/val2017/*.jpg'),
+        'segmentor': (SEGMENTOR, 'iter_4.pth', 'mIoU:', '*/images/validation/*.jpg'),
     }[task]
-    assert metric in logged(run_tool('test.py', config, folder / name, '--tta', data=shapes_data))
+    args = (config, folder / name, '--tta', '--show-dir', 'drawn')
+    done = run_tool('test.py', *args, data=shapes_data)
+    assert metric in logged(done)
+    assert re.search(r'(Epoch|Iter)\(test\) +\[1/\d\]  images/s: \S+  eta: ', logged(done))
+    originals = sorted((shapes_data / 'shapes').glob(images))
+    assert drawn(tmp_path) == {path.stem for path in originals}
+    for original in originals:
+        both = np.asarray(Image.open(tmp_path / 'drawn' / f'{original.stem}.png').convert('RGB'))
+        image = np.asarray(Image.open(original).convert('RGB'))
+        truth = both[:, : image.shape[1]].astype(int)
+        assert both.shape[1] == 2 * image.shape[1]
+        assert (abs(truth - image) > 32).mean() > 0.01
+
+
+def test_images_without_a_prediction_over_the_threshold_are_counted(
+    detector, shapes_data, run_tool
+):
+    never = ('--cfg-options', 'default_hooks.visualization.score_thr=1.0')
+    args = (DETECTOR, detector / 'epoch_2.pth', '--show-dir', 'drawn', *never)
+    done = run_tool('test.py', *args, data=shapes_data)
+    assert '4 of 4 images are drawn without a prediction: none scores above 1.0' in logged(done)
 
 
 def test_training_resumes_where_it_stopped(detector, shapes_data, run_tool, tmp_path):
@@ -139,6 +168,7 @@ def test_resume_in_an_empty_folder_says_that_it_starts_a_run(shapes_data, run_to
         '--resume',
         '--auto-scale-lr',
         '--amp',
+        '--verbose',
         *FEW_ITERATIONS,
         data=shapes_data,
     )
@@ -150,14 +180,15 @@ def test_fine_tuning_keeps_the_backbone_and_may_change_a_head(detector, shapes_d
     wider = 'model.roi_head.bbox_head.fc_out_channels=300'
     load_from = f'load_from={detector / "epoch_2.pth"}'
     done = run_tool('train.py', DETECTOR, *FEW_EPOCHS, load_from, wider, data=shapes_data)
-    assert 'Load checkpoint from' in logged(done)
+    assert f'weights    fine-tuned from {detector / "epoch_2.pth"}' in logged(done)
 
 
 def test_two_processes_train_and_test_together(shapes_data, run_tool, tmp_path):
     done = run_tool(
         'dist_train.sh', SEGMENTOR, 2, '--work-dir', 'run', *FEW_ITERATIONS, data=shapes_data
     )
-    assert 'GPU number: 0' in logged(done) or 'Distributed launcher: pytorch' in logged(done)
+    assert 'device     CPU, 2 processes' in logged(done) or '2 x ' in logged(done)
+    assert logged(done).count('device     ') == 1  # the first process alone prints
     assert (tmp_path / 'run' / 'iter_4.pth').is_file()
     done = run_tool(
         'dist_test.sh', SEGMENTOR, 'run/iter_4.pth', 2, '--work-dir', 'run', data=shapes_data
@@ -213,6 +244,27 @@ def test_mmsegs_own_inferencer_takes_a_config(segmentor, shapes_data):
             [SEGMENTOR, '--cfg-options', 'model.backbone.drop_rate=0.1'],
             "unexpected keyword argument 'drop_rate'; MambaOut takes arch, in_channels, drop_path",
         ),
+        (
+            'train.py',
+            [SEGMENTOR, '--cfg-options', 'model.backbone.drop_path_rate=7'],
+            'error: model.backbone (MambaOut): drop_path_rate must be in [0, 1), got 7',
+        ),
+        (
+            'train.py',
+            [SEGMENTOR, '--cfg-options', 'optim_wrapper.optimizer.type=AdmW'],
+            'optim_wrapper.optimizer: AdmW is not an optimizer; did you mean AdamW',
+        ),
+        (
+            'train.py',
+            [SEGMENTOR, '--cfg-options', 'train_dataloader.batch_size=0'],
+            'batch_size should be a positive integer value, but got batch_size=0',
+        ),
+        (
+            'train.py',
+            [SEGMENTOR, '--work-dir', '/proc/mmvision_mamba'],
+            "'/proc/mmvision_mamba'",
+        ),
+        ('train.py', [SEGMENTOR, '--cfg-options', 'amp'], '--cfg-options amp: not of the form KEY'),
         ('test.py', [DETECTOR, 'nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
     ],
 )

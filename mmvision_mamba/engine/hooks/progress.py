@@ -59,9 +59,8 @@ class ProgressHook(Hook):
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
         self._interval = loggers[0].interval if loggers else 50
         self._started = time.monotonic()
-        if is_main_process():
-            for line in describe_run(runner, mode, self._console.log_file):
-                self._console.report(line)
+        for line in describe_run(runner, mode, self._console.log_file):
+            self._console.report(line)
         if self._shown and self._console.rich.is_terminal:
             columns = (
                 TextColumn('{task.description}'),
@@ -91,6 +90,7 @@ class ProgressHook(Hook):
     def _end_pass(self, mode: str) -> None:
         if self._bar is not None:
             self._bar.remove_task(self._tasks.pop(mode))
+            self._bar.refresh()
 
     def _after_iter(
         self,
@@ -115,7 +115,7 @@ class ProgressHook(Hook):
                 )
                 self._reported = time.monotonic()
         elif (
-            not self._reported
+            self._reported == 0.0
             or self.every_n_inner_iters(batch_idx, self._interval)
             or elapsed > _SECONDS_BETWEEN_LINES
         ):
@@ -131,7 +131,10 @@ class ProgressHook(Hook):
     def _report_metrics(self, runner, mode: str, length: int, metrics: dict | None) -> None:
         if self._shown:
             self._end_pass(mode)
-            scores = '  '.join(f'{name}: {value:.4f}' for name, value in (metrics or {}).items())
+            scores = '  '.join(
+                f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+                for name, value in (metrics or {}).items()
+            )
             place = _place(runner, length - 1, mode)
             self._console.print(f'{place}  {scores or "no metrics"}')
             # Iteration-based training goes on within its pass.

@@ -1,6 +1,7 @@
 """What a training run came to, in two files of its work dir: summary.json and curves.png."""
 
 import json
+import logging
 import math
 import platform
 import statistics
@@ -67,7 +68,7 @@ class RunSummaryHook(Hook):
         try:
             log = read_run(work_dir)
         except InputError as error:
-            print_log(f'No curves.png and summary.json: {error}', 'current')
+            print_log(f'No curves.png and summary.json: {error}', 'current', logging.WARNING)
             return
         summary = dict(
             _of_setup(runner),
