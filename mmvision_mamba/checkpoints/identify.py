@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError
 from ..state_dicts import Comparison, compare, find_state_dict, strip_prefixes
 from .meta_model import build_on_meta
 from .published import PUBLISHED
-from .publishing import KEY, read_published
+from .published_file import is_published, read_published
 from .safe_load import read_checkpoint
 
 
@@ -36,21 +36,16 @@ def describe(path: Path) -> str:
     weights = find_state_dict(read_checkpoint(path))
     if weights is None:
         raise InputError(f'{path} holds no weights')
-    if _has_config(path):
+    if is_published(path):
         return _of_its_config(path, weights)
     return _of_a_backbone(path, weights)
 
 
-def _has_config(path: Path) -> bool:
-    try:
-        with safe_open(path, framework='pt') as file:
-            return KEY in (file.metadata() or {})
-    except SafetensorError:  # another format
-        return False
-
-
 def _of_its_config(path: Path, weights: Mapping[str, Tensor]) -> str:
-    cfg = read_published(path).config
+    published = read_published(path)
+    if published.model is None:
+        return _of_a_backbone(path, weights)
+    cfg = Config(dict(model=published.model, default_scope=published.scope))
     comparison = compare(
         f'the {cfg.model.type} of its own config',
         build_on_meta(cfg).state_dict(),

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from mmvision_mamba.backbones import MambaOut, MambaVision
 from mmvision_mamba.checkpoints import download
 from mmvision_mamba.checkpoints.meta_model import build_on_meta
-from mmvision_mamba.checkpoints.publishing import portable_data_folder, publish
+from mmvision_mamba.checkpoints.publishing import publish
 from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.weights import PUBLISHED, locate, main
@@ -583,8 +583,7 @@ def test_check_says_what_a_file_is_that_is_no_checkpoint(name, content, kind, tm
 
 
 def test_check_holds_a_published_model_against_the_config_in_its_header(tmp_path, capsys):
-    with portable_data_folder():
-        cfg = load_config(str(CONFIGS / 'upernet_mambaout_demo_shapes.py'))
+    cfg = load_config(str(CONFIGS / 'upernet_mambaout_demo_shapes.py'))
     model = build_on_meta(cfg)
     weights = {name: torch.zeros_like(v, device='cpu') for name, v in model.state_dict().items()}
     checkpoint = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=('circle', 'star'))))
