@@ -162,8 +162,7 @@ def refuse_unlisted(parts: Mapping, scope: str, where: str) -> None:
     _Walk(where, scope).check('model', parts['model'], _MODULES)
     for name in ('test_pipeline', 'tta_pipeline'):
         if (pipeline := parts.get(name)) is not None:
-            steps = isinstance(pipeline, list) and all(isinstance(step, dict) for step in pipeline)
-            if not steps:
+            if not (isinstance(pipeline, list) and all(isinstance(s, dict) for s in pipeline)):
                 raise InputError(f'{where}: {name} is {_short(pipeline)}; expected a list of dicts')
             _Walk(where, scope, pipeline=True).check(name, pipeline, _TRANSFORMS)
     if (tta_model := parts.get('tta_model')) is not None:
@@ -266,8 +265,8 @@ class _Walk:
 
     def refuse(self, path: str, what: str) -> None:
         raise InputError(
-            f'{self.where}: {path} {what}, which a published file may not hold (see SECURITY.md): '
-            'the config must be given beside the weights'
+            f'{self.where}: {path:.200} {what}, which a published file may not hold '
+            '(see SECURITY.md): the config must be given beside the weights'
         )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import TRANSFORMS, DefaultScope
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
@@ -263,6 +264,10 @@ def _try_building(published: PublishedModel, tensors: dict[str, list[int]], wher
         ) from error
     finally:
         hook.remove()
+    if not isinstance(model, BaseModel):
+        raise InputError(
+            f'{where} describes a {type(model).__name__}, which is no detector or segmentor'
+        )
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     if shapes != tensors:
         names = sorted(

@@ -419,6 +419,7 @@ def test_a_header_of_any_text_ends_in_one_sentence(kind, tmp_path):
         ('model', 'MaskRCNN'),
         ('model', [1, 2]),
         ('model', {}),
+        ('model', {'type': 'FocalLoss'}),
         ('model', {'type': 'EncoderDecoder', 'backbone': 5}),
     ],
 )

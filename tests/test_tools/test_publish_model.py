@@ -105,7 +105,9 @@ def test_a_detectors_file_alone_gives_the_scores_of_config_and_checkpoint(
     run_tool('test.py', DETECTOR, best, '--work-dir', 'theirs', data=own_data)
     (tmp_path / 'elsewhere').mkdir()
     name = published.rename(tmp_path / 'elsewhere' / published.name).name
-    run_tool('test.py', name, data=own_data, cwd=tmp_path / 'elsewhere')
+    # As many images a batch as the config has, because images are padded to their batch's largest.
+    batch = ('--cfg-options', 'test_dataloader.batch_size=8')
+    run_tool('test.py', name, *batch, data=own_data, cwd=tmp_path / 'elsewhere')
 
     expected = scores(tmp_path / 'theirs', 'coco/')
     assert scores(tmp_path / 'elsewhere', 'coco/') == expected
