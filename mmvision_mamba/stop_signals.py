@@ -21,9 +21,9 @@ _received: signal.Signals | None = None
 _holding = False
 
 
-def received() -> str | None:
-    """The name of the first signal that came while they were held, or None."""
-    return _received and _received.name
+def received() -> signal.Signals | None:
+    """The first signal that came while they were held, or None."""
+    return _received
 
 
 def hold() -> Callable[[], None]:

@@ -69,7 +69,7 @@ def test_a_signal_is_noted_and_the_first_is_the_one_that_counts(name):
 assert stop_signals.received() is None
 os.kill(os.getpid(), signal.{name})
 os.kill(os.getpid(), signal.SIGTERM)
-print(stop_signals.received())
+print(stop_signals.received().name)
 """
     output, errors = start(code).communicate()
     assert output == f'{name}\n', errors
@@ -143,7 +143,7 @@ def test_signals_blocked_by_the_parent_arrive_once_they_are_held():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         process = start(
-            'print(stop_signals.received(), flush=True); input()', stdin=subprocess.PIPE
+            'print(stop_signals.received().name, flush=True); input()', stdin=subprocess.PIPE
         )
         process.send_signal(signal.SIGTERM)  # before its first line has run
     finally:

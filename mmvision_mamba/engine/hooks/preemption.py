@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from ... import stop_signals
 from ..loops import optimizer_has_just_stepped
 from .checkpoint import DurableCheckpointHook
 
-_GO_ON, _SAVE, _SAVE_AND_EXIT = range(3)
+_GO_ON, _SAVE = -1, 0  # and above: save and exit, for the signal of that number
 _IMAGES_BETWEEN = 5  # that processes validate, before they ask each other whether to stop
 
 
@@ -50,8 +51,9 @@ class PreemptionHook(Hook):
         self._release = stop_signals.hold()
         self._saved_at = time.monotonic()
         self._checkpoints = self._find_checkpoint_hook(runner)
-        if self._agree(_SAVE_AND_EXIT if stop_signals.received() else _GO_ON) == _SAVE_AND_EXIT:
-            self._exit(runner, 'nothing is trained since; --resume starts where this did')
+        action = self._agree(stop_signals.received() or _GO_ON)
+        if action > _SAVE:
+            self._exit(runner, action, 'nothing is trained since; --resume starts where this did')
 
     def after_train(self, runner) -> None:
         self._release()
@@ -67,8 +69,8 @@ class PreemptionHook(Hook):
             return
         saved = _saved(runner, f'iter_{runner.iter + 1}')
         path = saved or self._checkpoints.save_now(runner, batch_idx + 1)
-        if action == _SAVE_AND_EXIT:
-            self._exit(runner, f'saved {path}; --resume goes on from there')
+        if action > _SAVE:
+            self._exit(runner, action, f'saved {path}; --resume goes on from there')
 
     def before_val_epoch(self, runner) -> None:
         """Fix the images after which processes ask each other, which have different numbers."""
@@ -83,12 +85,12 @@ class PreemptionHook(Hook):
         if not self._meetings or batch_idx != self._meetings[0]:
             return
         del self._meetings[0]
-        action = self._agree(_SAVE_AND_EXIT if stop_signals.received() else _GO_ON)
+        action = self._agree(stop_signals.received() or _GO_ON)
         epoch, iteration = runner.epoch, runner.iter
         names = f'epoch_{epoch}', f'iter_{iteration}', f'epoch_{epoch - 1}_iter_{iteration}'
         saved = _saved(runner, *names)
-        if action == _SAVE_AND_EXIT and saved:
-            self._exit(runner, f'--resume goes on from {saved}, without validating it')
+        if action > _SAVE and saved:
+            self._exit(runner, action, f'--resume goes on from {saved}, without validating it')
 
     def _find_checkpoint_hook(self, runner) -> DurableCheckpointHook:
         for hook in runner.hooks:
@@ -101,7 +103,7 @@ class PreemptionHook(Hook):
 
     def _wanted(self, runner, batch_idx: int) -> int:
         if stop_signals.received():
-            return _SAVE_AND_EXIT
+            return stop_signals.received()
         late = is_main_process() and time.monotonic() - self._saved_at > 60 * self.save_minutes
         return _SAVE if late or self._unsaved_validation_follows(runner, batch_idx) else _GO_ON
 
@@ -131,9 +133,8 @@ class PreemptionHook(Hook):
         all_reduce(agreed, 'max')
         return int(agreed)
 
-    def _exit(self, runner, what: str) -> None:
-        signal = stop_signals.received() or 'A signal to another process'
-        runner.logger.warning(f'{signal}: {what}.')
+    def _exit(self, runner, number: int, what: str) -> None:
+        runner.logger.warning(f'{signal.Signals(number).name}: {what}.')
         runner.visualizer.close()
         if get_world_size() > 1:
             # Taken down orderly, now and then one of torch's threads aborts its process.
