@@ -1,10 +1,16 @@
 # make env    the environment, in .venv
 # make demo   train and test both families on the embedded data set, on the CPU or a GPU
 # make test   the tests and the linter
+# make test-fast      what needs no training in processes of its own, for the daily round
+# make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: env demo test lint clean
+# A copy of the package with its own library: the normal one stays as it is.
+SANITIZED = build/sanitized
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+.PHONY: env demo test test-fast test-sanitize lint clean
 
 env:
 	@$(PYTHON) tools/setup_env.py --venv $(VENV)
@@ -15,9 +21,24 @@ demo: env
 test: env lint
 	@$(VENV)/bin/python -m pytest
 
+test-fast: env
+	@$(VENV)/bin/python -m pytest -m "not slow"
+
+# By pytest itself and not `python -m`, which would put this folder's package first.
+test-sanitize: env
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@cp -r mmvision_mamba $(SANITIZED) && rm -f $(SANITIZED)/mmvision_mamba/ops/_kernels*
+	@g++ -std=c++17 $(SANITIZE) -fno-math-errno -fno-trapping-math -w -fopenmp -shared -fPIC \
+		mmvision_mamba/ops/csrc/*.cpp -o $(SANITIZED)/mmvision_mamba/ops/_kernels.so
+	@PYTHONPATH=$(CURDIR)/$(SANITIZED) \
+		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(VENV)/bin/pytest tests/test_ops/test_attention.py tests/test_ops/test_scan/test_cpu.py \
+		tests/test_ops/test_scan/test_selective_scan.py tests/test_tools/test_signals_in_mid_step.py
+
 lint: env
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(VENV) work_dirs data/shapes
+	rm -rf $(VENV) build/sanitized work_dirs data/shapes

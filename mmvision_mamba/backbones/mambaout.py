@@ -4,32 +4,40 @@ from collections.abc import Mapping, Sequence
 
 import timm
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from timm.models import mambaout as timm_mambaout
 from torch import Tensor, nn
 
-from ..ops import linear
 from .pyramid import PyramidBackbone, check_fields, resolve_arch
 
 _PREFIX = 'mambaout_'
 
 
-class GatedConvBlock(timm_mambaout.GatedConvBlock):
+class GatedConvBlock(nn.Module):
     """timm's block (Section 3.3 of the paper) without its copies, which cost a fifth of its time.
 
     Its first layer's three outputs are computed each in memory of its own: the convolution then
     reads a dense channels-last map, and what is gated needs not be put side by side.
+
+    Args:
+        block: timm's, whose layers it takes over under their names.
     """
 
+    def __init__(self, block: timm_mambaout.GatedConvBlock) -> None:
+        super().__init__()
+        self.norm, self.fc1, self.act = block.norm, block.fc1, block.act
+        self.conv, self.fc2 = block.conv, block.fc2
+        self.ls, self.drop_path = block.ls, block.drop_path
+        self.split_indices = block.split_indices
+
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to the same."""
         normed = self.norm(x)
         weights = self.fc1.weight.split(self.split_indices)
         biases = self.fc1.bias.split(self.split_indices)
-        exact_gelu = isinstance(self.act, nn.GELU) and self.act.approximate == 'none'
-        gate = linear(normed, weights[0], biases[0], gelu=exact_gelu)
-        gate = gate if exact_gelu else self.act(gate)
-        untouched = linear(normed, weights[1], biases[1])
-        convolved = linear(normed, weights[2], biases[2]).permute(0, 3, 1, 2)
+        gate, untouched, convolved = (F.linear(normed, w, b) for w, b in zip(weights, biases))
+        gate, convolved = self.act(gate), convolved.permute(0, 3, 1, 2)
         convolved = self.conv(convolved).permute(0, 2, 3, 1)
         if torch.is_grad_enabled():
             mixed = gate * torch.cat([untouched, convolved], dim=-1)
@@ -37,7 +45,7 @@ class GatedConvBlock(timm_mambaout.GatedConvBlock):
             mixed = gate
             mixed[..., : untouched.shape[-1]].mul_(untouched)
             mixed[..., untouched.shape[-1] :].mul_(convolved)
-        return x + self.drop_path(self.ls(linear(mixed, self.fc2.weight, self.fc2.bias)))
+        return x + self.drop_path(self.ls(self.fc2(mixed)))
 
 
 @MODELS.register_module()
@@ -58,7 +66,9 @@ class MambaOut(PyramidBackbone):
     ``(B, dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
 
     Raises:
-        ValueError: An unknown arch or field, or an option out of its range, with what would do.
+        ValueError: An unknown arch or field, or an option out of its range, with what would do;
+            an image of another shape.
+        TypeError: An image of integers.
     """
 
     def __init__(
@@ -97,12 +107,13 @@ class MambaOut(PyramidBackbone):
             )
             net = timm_mambaout.MambaOut(**fields, **options)
         channels = [stage['num_chs'] for stage in net.feature_info]
-        super().__init__(channels, 1e-6, out_indices, frozen_stages, norm_eval, compile, init_cfg)
+        super().__init__(
+            in_channels, channels, 1e-6, out_indices, frozen_stages, norm_eval, compile, init_cfg
+        )
         self.stem, self.stages = net.stem, net.stages[: self.num_stages]
         for stage in self.stages:
             stage.grad_checkpointing = with_cp
-            for block in stage.blocks:
-                block.__class__ = GatedConvBlock
+            stage.blocks = nn.Sequential(*map(GatedConvBlock, stage.blocks))
         self.freeze()
 
     def stages_to_freeze(self) -> list[nn.Module]:
@@ -121,7 +132,7 @@ class MambaOut(PyramidBackbone):
             return weights
         return timm_mambaout.checkpoint_filter_fn(weights, self)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outputs = []
         for i, stage in enumerate(self.stages):

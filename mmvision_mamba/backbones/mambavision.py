@@ -10,7 +10,7 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import BatchNorm2d, Linear, attention, linear, selective_scan
+from ..ops import BatchNorm2d, attention, selective_scan
 from .pyramid import PyramidBackbone, check_fields, resolve_arch
 
 D_STATE = 8
@@ -101,8 +101,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, dim = x.shape
@@ -117,14 +117,14 @@ class MambaVisionMixer(nn.Module):
         super().__init__()
         inner = dim // 2
         self.dt_rank = ceil(dim / 16)
-        self.in_proj = Linear(dim, 2 * inner, bias=False)
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv1d_x = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
         self.conv1d_z = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
-        self.x_proj = Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
-        self.dt_proj = Linear(self.dt_rank, inner)
+        self.x_proj = nn.Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, inner)
         self.A_log = nn.Parameter(torch.arange(1.0, D_STATE + 1).log().repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
-        self.out_proj = Linear(2 * inner, dim, bias=False)
+        self.out_proj = nn.Linear(2 * inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # Both branches' depthwise convolutions as one over all the channels, and as a 2-d one,
@@ -155,11 +155,11 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(linear(x, self.fc1.weight, self.fc1.bias, gelu=True))
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -269,7 +269,9 @@ class MambaVision(PyramidBackbone):
     ``(B, dim * 2**i, ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
 
     Raises:
-        ValueError: An unknown arch or field, or an option out of its range, with what would do.
+        ValueError: An unknown arch or field, or an option out of its range, with what would do;
+            an image of another shape.
+        TypeError: An image of integers.
     """
 
     def __init__(
@@ -302,7 +304,9 @@ class MambaVision(PyramidBackbone):
         channels = tuple(dim * 2**i for i in range(4))
         _check_options(channels, heads, window_padding, drop_path_rate)
 
-        super().__init__(channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg)
+        super().__init__(
+            in_channels, channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg
+        )
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         levels = []
@@ -338,7 +342,7 @@ class MambaVision(PyramidBackbone):
             downsample = [level.downsample]
         return layers
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
         # The windows and the output norms read channels-last maps: no copies from here on.
         x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         outputs = []

@@ -1,8 +1,10 @@
 """What a backbone of four stages owes a dense-prediction model, whatever its blocks are."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -44,13 +46,15 @@ def check_fields(family: str, fields: Mapping, required: set[str], optional: set
 class PyramidBackbone(BaseModule):
     """Feature maps at strides 4, 8, 16, 32, each through a LayerNorm over channels of its own.
 
-    A subclass lists its stem and stages, in order, in :meth:`stages_to_freeze`, and its layers in
-    :meth:`layers`; it calls :meth:`output` on what each stage gives.
+    A subclass makes the maps in :meth:`maps`, calling :meth:`output` on what each stage gives; it
+    lists its stem and stages, in order, in :meth:`stages_to_freeze`, and its layers in
+    :meth:`layers`.
 
     Weights given to a backbone by itself, as MMEngine does for ``init_cfg``, load completely or
     raise: see :meth:`compare`. Inside a model that is the model's concern.
 
     Args:
+        in_channels: Channels of the image.
         channels: Channels of the four stages.
         out_indices: Stages whose output is returned, 0 (stride 4) to 3 (stride 32); none is built
             beyond the last.
@@ -69,6 +73,7 @@ class PyramidBackbone(BaseModule):
 
     def __init__(
         self,
+        in_channels: int,
         channels: Sequence[int],
         norm_eps: float,
         out_indices: Sequence[int],
@@ -89,22 +94,51 @@ class PyramidBackbone(BaseModule):
             raise ValueError(
                 f'frozen_stages of {family} must be in -1..{indices[-1] + 1}, got {frozen_stages}'
             )
+        self.in_channels = in_channels
         # Stages that no output needs are not built: their parameters would get no gradient.
         self.num_stages = indices[-1] + 1
         self.out_indices = indices
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.compiled_in_training = compile
         for i in indices:
             self.add_module(f'outnorm{i}', nn.LayerNorm(channels[i], eps=norm_eps))
         self.register_load_state_dict_pre_hook(_prepare_loading)
-        if compile:
-            # In place: names of parameters stay, and nothing is compiled before the first call.
-            # Inductor fails on views of sizes it does not know, hence no dynamic sizes.
-            self.compile(dynamic=False)
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the subclass.
+
+        Raises:
+            ValueError: The image is not ``(B, in_channels, H, W)``, or is empty.
+            TypeError: The image is not of a floating-point dtype.
+        """
+        self._check(image)
         # Images of evaluation come in many sizes, each of which would be compiled.
-        return super().__call__(image) if self.training else self._call_impl(image)
+        if self.compiled_in_training and self.training:
+            return _compiled(type(self).maps)(self, image)
+        return self.maps(image)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The maps of an image ``(B, in_channels, H, W)``, one for each of ``out_indices``."""
+        raise NotImplementedError
+
+    def _check(self, image: Tensor) -> None:
+        family = type(self).__name__
+        if image.dim() != 4 or image.shape[1] != self.in_channels:
+            raise ValueError(
+                f'{family} takes images (batch, {self.in_channels}, height, width), '
+                f'got {tuple(image.shape)}: its in_channels is {self.in_channels}'
+            )
+        if image.shape[2] == 0 or image.shape[3] == 0:
+            raise ValueError(
+                f'{family} got an image without pixels, {tuple(image.shape)}: height and width '
+                'must be at least 1'
+            )
+        if not image.is_floating_point():
+            raise TypeError(
+                f'{family} takes floating-point images, got {image.dtype}: normalise it first, '
+                'as a data preprocessor does, or call .float()'
+            )
 
     def stages_to_freeze(self) -> Iterable[nn.Module]:
         """The stem, then each stage."""
@@ -156,6 +190,13 @@ class PyramidBackbone(BaseModule):
                     if isinstance(module, _BatchNorm):
                         module.eval()
         return self
+
+
+@cache
+def _compiled(maps: Callable) -> Callable:
+    """A class's method compiled; of the class, because a copy of a backbone shall run itself."""
+    # Inductor fails on views of sizes it does not know, hence no dynamic sizes.
+    return torch.compile(maps, dynamic=False)
 
 
 def _prepare_loading(

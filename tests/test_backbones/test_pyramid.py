@@ -1,5 +1,7 @@
 """What both families promise alike."""
 
+import copy
+import os
 import subprocess
 import sys
 
@@ -190,3 +192,51 @@ def test_importing_the_package_needs_no_openmmlab_model_library_and_no_mamba_ssm
         'assert MODELS.get("MambaVision") and MODELS.get("MambaOut")\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@both
+@pytest.mark.parametrize(
+    ('image', 'error', 'message'),
+    [
+        (torch.zeros(1, 4, 64, 64), ValueError, r'takes images \(batch, 3, .*got \(1, 4, 64, 64\)'),
+        (torch.zeros(3, 64, 64), ValueError, r'takes images \(batch, 3, .*got \(3, 64, 64\)'),
+        (torch.zeros(1, 3, 0, 64), ValueError, 'an image without pixels'),
+        (torch.zeros(1, 3, 64, 0), ValueError, 'an image without pixels'),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), TypeError, 'floating-point .*uint8'),
+    ],
+)
+def test_an_image_that_is_none_is_refused_in_a_sentence(family, image, error, message):
+    with pytest.raises(error, match=message):
+        build(family).eval()(image)
+
+
+@both
+def test_no_operator_runs_that_a_signal_would_make_overwrite_memory(family, tmp_path):
+    """oneDNN's float32 inner product puts the stack pointer on the heap: docs/training.md."""
+    code = (
+        'import torch\n'
+        'from mmengine.registry import MODELS\n'
+        'import mmvision_mamba\n'
+        f'net = MODELS.build(dict(type={family!r}, arch={SMALL[family]!r}))\n'
+        'sum(y.square().mean() for y in net(torch.randn(2, 3, 97, 131))).backward()\n'
+        'torch.set_grad_enabled(False)\n'
+        'net.eval()(torch.randn(1, 3, 97, 131))\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env=dict(os.environ, ONEDNN_VERBOSE='1'),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'inner_product' not in done.stdout
+    assert not torch.backends.mkldnn.is_available() or 'convolution' in done.stdout
+
+
+@both
+def test_a_copy_of_a_compiled_backbone_runs_its_own_weights(family):
+    model = build(family, compile=True, drop_path_rate=0.0, norm_eval=True).train()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.outnorm3.bias.fill_(1e3)
+    assert other(torch.randn(1, 3, 64, 64))[3].mean() > 500

@@ -1,19 +1,35 @@
 // What Python calls: which instruction sets this processor has, and the kernels in one of them.
 #include "arguments.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace {
+
+#if defined(__x86_64__)
+// Conversions of float16. Asked of the processor itself: compilers know the name only since GCC 11
+// and Clang 16.
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 const Kernels* kernels_of(int64_t isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (isa == 2) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
+                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                   __builtin_cpu_supports("fma") && has_f16c()
                ? &kAvx512
                : nullptr;
   }
   if (isa == 1) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kAvx2 : nullptr;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()
+               ? &kAvx2
+               : nullptr;
   }
 #endif
   return isa == 0 ? &kBaseline : nullptr;

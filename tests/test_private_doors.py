@@ -1,0 +1,71 @@
+"""Private names of other packages that this one uses: each still is what it was.
+
+A door that fails here has changed with a release; look at its user before raising the version.
+"""
+
+import inspect
+
+import mmengine
+import pytest
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.runner import Runner
+from torch import nn
+
+
+def batch_norms_share_a_base():
+    from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return all(issubclass(kind, _BatchNorm) for kind in kinds) and issubclass(_BatchNorm, _NormBase)
+
+
+def trees_are_mapped_by_type():
+    from torch.utils._pytree import tree_map_only
+
+    return tree_map_only(int, lambda x: x + 1, {'a': 1, 'b': 'b'}) == {'a': 2, 'b': 'b'}
+
+
+def data_parallel_strategy_saves_and_loads_by_these_methods():
+    from mmengine._strategy import DDPStrategy
+
+    names = ('_wrap_model', 'save_checkpoint', 'model_state_dict', 'optim_state_dict')
+    return all(callable(getattr(DDPStrategy, name)) for name in names)
+
+
+def checkpoint_hook_saves_by_these_methods():
+    step = inspect.signature(CheckpointHook._save_checkpoint_with_step).parameters
+    best = inspect.signature(CheckpointHook._save_best_checkpoint).parameters
+    return list(step) == ['self', 'runner', 'step', 'meta'] and list(best) == [
+        'self',
+        'runner',
+        'metrics',
+    ]
+
+
+def runner_says_what_it_loads():
+    source = inspect.getsource(Runner.__init__)
+    return all(f'self.{name} = ' in source for name in ('_train_loop', '_resume', '_load_from'))
+
+
+def constructor_checks_its_options_by_this_method():
+    return '_validate_cfg' in inspect.getsource(DefaultOptimWrapperConstructor.__init__)
+
+
+# The door, the package, and the version in which it was last right.
+DOORS = [
+    (batch_norms_share_a_base, torch, '2.11'),
+    (trees_are_mapped_by_type, torch, '2.11'),
+    (data_parallel_strategy_saves_and_loads_by_these_methods, mmengine, '0.10.12'),
+    (checkpoint_hook_saves_by_these_methods, mmengine, '0.10.12'),
+    (runner_says_what_it_loads, mmengine, '0.10.12'),
+    (constructor_checks_its_options_by_this_method, mmengine, '0.10.12'),
+]
+
+
+@pytest.mark.parametrize(
+    ('door', 'package', 'version'), DOORS, ids=lambda x: getattr(x, '__name__', x)
+)
+def test_a_private_door_is_as_it_was(door, package, version):
+    assert door(), f'last right in {package.__name__} {version}, this is {package.__version__}'
