@@ -4,7 +4,7 @@
 
 Each operator runs at real shapes of MambaVision (COCO and ADE20K; t and b) in float32, beside
 torch's way to compute the same: ``scaled_dot_product_attention``, the scan in torch operations,
-``linear``, GELU after it, ``BatchNorm2d``, convolution and batch norm apart. Errors are relative,
+``BatchNorm2d``, convolution and batch norm apart. Errors are relative,
 ||given - exact|| / ||exact||, against torch's way in float64 on the same numbers. Where 9 in 10
 tokens are equal, as over padding, or a map has uniform regions, as sky and walls, long sums lose
 digits most. Speed is torch's time over ours, of forward and, where gradients are listed, backward:
@@ -29,7 +29,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from mmvision_mamba.backbones.mambavision import _convolve
-from mmvision_mamba.ops import BatchNorm2d, attention, linear, selective_scan
+from mmvision_mamba.ops import BatchNorm2d, attention, selective_scan
 
 STATE = 8
 Results = dict[str, Tensor]
@@ -103,29 +103,6 @@ def scans() -> Iterator[Case]:
             yield Case('selective scan', shape, by('auto'), by('torch'), leaves, dy)
 
 
-def linears() -> Iterator[Case]:
-    def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Results:
-        return dict(y=linear(x, weight, bias, gelu=True))
-
-    def apart(x: Tensor, weight: Tensor, bias: Tensor) -> Results:
-        return dict(y=F.gelu(F.linear(x, weight, bias)))
-
-    for length, width in ((12544, 320), (4096, 512)):
-        for kind, draw in DRAWS.items():
-            leaves = dict(x=draw(1, length, width), weight=0.05 * torch.randn(4 * width, width))
-            leaves['bias'] = torch.randn(4 * width)
-            shape = f'{length} tokens, {width} to {4 * width}, {kind}'
-            yield Case(
-                'linear',
-                shape,
-                lambda **leaves: dict(y=linear(*leaves.values())),
-                lambda **leaves: dict(y=F.linear(*leaves.values())),
-                leaves,
-                draw(1, length, 4 * width),
-            )
-            yield Case('linear and GELU', shape, fused, apart, leaves)
-
-
 def batch_norms() -> Iterator[Case]:
     def training(kind: type[nn.BatchNorm2d]) -> Operator:
         def run(x: Tensor, weight: Tensor, bias: Tensor) -> Results:
@@ -194,7 +171,7 @@ def main() -> None:
     torch.manual_seed(0)
     table = Table(title=f'Relative errors against float64, {machine("cpu")}')
     console, path, rows = Console(width=140), result_path('accuracy', 'cpu'), []
-    for family in (attentions, scans, linears, batch_norms, folded_batch_norms):
+    for family in (attentions, scans, batch_norms, folded_batch_norms):
         for case in family():
             console.print(f'{case.name}, {case.shape}')
             rows += measure(case, args.rounds)
