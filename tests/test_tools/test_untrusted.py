@@ -119,6 +119,7 @@ def forged(tmp_path: Path, **fields) -> str:
         ),
         ('test.py', dict(type='planted_module'), "model names the type 'planted_module'"),
         (
+            'train.py',
             dict(type='EncoderDecoder', init_cfg=dict(type='Pretrained', checkpoint='planted.pth')),
             "model.init_cfg names the type 'Pretrained'",
         ),
