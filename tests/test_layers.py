@@ -8,8 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'mmvision_mamba'
 # From the ground up; what shares a line does not import each other.
 LAYERS = (
-    ('errors', 'former_paths', 'end_with_parent'),
-    ('stop_signals',),
+    ('errors', 'former_paths', 'versions'),
     ('ops', 'state_dicts'),
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),

@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.cli import build_runner, read_config
     from mmvision_mamba.config import fit_to_machine
     from mmvision_mamba.datasets.checking.before_training import check_data
-    from mmvision_mamba.end_with_parent import end_with_agent
+    from mmvision_mamba.engine.end_with_parent import end_with_agent
     from mmvision_mamba.errors import InputError
     from mmvision_mamba.weights import locate
 

@@ -39,13 +39,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmvision_mamba import stop_signals
     from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
     from mmvision_mamba.checkpoints.starting_point import set_starting_point
     from mmvision_mamba.cli import build_runner, read_config
     from mmvision_mamba.config import fit_to_machine
     from mmvision_mamba.datasets.checking.before_training import check_data
-    from mmvision_mamba.end_with_parent import end_with_agent
+    from mmvision_mamba.engine import stop_signals
+    from mmvision_mamba.engine.end_with_parent import end_with_agent
     from mmvision_mamba.engine.sharding import shard_training
     from mmvision_mamba.engine.work_dir_lock import lock_work_dir
     from mmvision_mamba.errors import InputError

@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
-from huggingface_hub.utils.sha import sha_fileobj
 from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
-from torch import __version__ as torch_version
 
 from ..errors import InputError
 from ..state_dicts import find_state_dict, refuse_other_model
+from ..versions import package_versions
+from .digests import sha256_of
 from .meta_model import build_on_meta
 from .published_file import KEY, SUFFIX, PublishedModel, encode, model_parts
 
@@ -52,7 +51,7 @@ def publish(
         classes=classes,
         palette=palette,
         metrics=dict(metrics),
-        versions=_versions(cfg),
+        versions=package_versions(cfg.default_scope),
         **(_NO_PARTS if weights_only else _parts(cfg)),
     )
     published.refuse_unlisted('the config')
@@ -64,9 +63,7 @@ def publish(
         mode = part.stat().st_mode
         save_file(tensors, part, metadata={KEY: published.to_json()})
         part.chmod(mode)  # the library's files are their owner's alone
-        with open(part, 'rb') as file:
-            digest = sha_fileobj(file).hex()[:8]
-        path = folder / f'{name}-{digest}{SUFFIX}'
+        path = folder / f'{name}-{sha256_of(part)[:8]}{SUFFIX}'
         if path.exists():
             raise InputError(f'{path} exists already; nothing was written')
         part.rename(path)
@@ -124,9 +121,3 @@ def _labels(checkpoint: Mapping) -> tuple[list[str], list | None]:
     if isinstance(palette, str) or not palette:
         return classes, None
     return classes, [[int(value) for value in colour] for colour in palette]
-
-
-def _versions(cfg: Config) -> dict[str, str]:
-    packages = ('mmengine', 'mmcv', cfg.default_scope, 'mmvision_mamba')
-    versions = {name: import_module(name).__version__ for name in packages}
-    return dict(torch=str(torch_version), **versions)

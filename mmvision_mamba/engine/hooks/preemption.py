@@ -13,7 +13,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
-from ... import stop_signals
+from .. import stop_signals
 from ..loops import optimizer_has_just_stepped
 from .checkpoint import DurableCheckpointHook
 

@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from ...analysis.run_logs import RunLog, note_start, read_run
 from ...checkpoints.durable_files import DurableLocalBackend
 from ...errors import InputError
+from ...versions import package_versions
 
 _SECONDS = 'training_seconds'
 _ROOT = Path(__file__).parents[3]
@@ -90,18 +90,14 @@ def _of_setup(runner) -> dict:
     """What the run was set up with."""
     # A runner that was not built from a config has an empty one.
     backbone = runner.cfg.get('model', {}).get('backbone', {})
-    packages = ('mmengine', 'mmcv', runner.cfg.get('default_scope', 'mmengine'), 'mmvision_mamba')
+    scope = runner.cfg.get('default_scope', 'mmengine')
     return dict(
         config=Path(runner.cfg.filename or runner.experiment_name).stem,
         backbone={key: backbone[key] for key in ('type', 'arch') if key in backbone},
         seed=runner.seed,
         processes=get_world_size(),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
-        versions=dict(
-            python=platform.python_version(),
-            torch=str(torch.__version__),
-            **{name: import_module(name).__version__ for name in packages},
-        ),
+        versions=dict(python=platform.python_version(), **package_versions(scope)),
         commit=_commit(),
     )
 

@@ -14,8 +14,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import nn
 
-from mmvision_mamba import stop_signals
-from mmvision_mamba.engine import hooks
+from mmvision_mamba.engine import hooks, stop_signals
 
 HOOKS = [name for name in hooks.__all__ if issubclass(getattr(hooks, name), Hook)]
 LOOPS = {

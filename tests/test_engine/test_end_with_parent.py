@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / 'mmvision_mamba'
+PACKAGE = Path(__file__).parents[2] / 'mmvision_mamba' / 'engine'
 # Without the package's own imports, which take seconds.
 LIGHT = f"""
 import sys, types
@@ -22,7 +22,7 @@ CHILD = (
     + """
 import os, sys, time
 from threading import Thread
-from mmvision_mamba.end_with_parent import end_with_agent, end_with_parent, watch
+from mmvision_mamba.engine.end_with_parent import end_with_agent, end_with_parent, watch
 {first}
 print(os.getpid(), flush=True)
 time.sleep(60)
@@ -78,7 +78,9 @@ def test_a_child_whose_parent_is_gone_before_it_can_tell_ends_at_once():
 
 def test_without_torchrun_a_process_may_outlive_its_parent():
     environment = {key: value for key, value in os.environ.items() if 'TORCHELASTIC' not in key}
-    code = LIGHT + 'from mmvision_mamba.end_with_parent import *; end_with_agent(); print("on")'
+    code = (
+        LIGHT + 'from mmvision_mamba.engine.end_with_parent import *; end_with_agent(); print("on")'
+    )
     done = subprocess.run(
         [sys.executable, '-c', code],
         env=dict(environment, MMVISION_AGENT_PID='1'),
