@@ -1,6 +1,5 @@
 import pytest
 import torch
-from numpy import load
 from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
 
@@ -56,8 +55,8 @@ def test_matches_a_hand_computed_recurrence(backend):
 @pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('tag', ['small', 'long', 'state16'])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
-def test_matches_the_fixture_and_all_its_gradients(shared, backend, tag, dtype, tolerance):
-    fixture = load(shared / 'fixtures' / 'selective_scan.npz')
+def test_matches_the_fixture_and_all_its_gradients(recorded_scan, backend, tag, dtype, tolerance):
+    fixture = recorded_scan(tag)
     names = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
     given = {n: torch.tensor(fixture[f'{tag}.{n}'], dtype=dtype).requires_grad_() for n in names}
     y = selective_scan(**given, delta_softplus=True, backend=backend)

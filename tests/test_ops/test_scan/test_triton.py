@@ -11,7 +11,6 @@ import sys
 
 import pytest
 import torch
-from numpy import load
 from torch.nn.functional import softplus
 
 from mmvision_mamba.ops.scan import triton as triton_scan
@@ -203,12 +202,12 @@ class TestKernels:
             assert not gradient.any(), name
 
     @pytest.mark.parametrize('tag', ['small', 'state16', 'long'])
-    def test_match_the_fixture_and_all_its_gradients(self, shared, tag, monkeypatch):
+    def test_match_the_fixture_and_all_its_gradients(self, recorded_scan, tag, monkeypatch):
         if tag == 'long' and INTERPRETED:
             pytest.skip('1200 steps take minutes in the interpreter')
         if INTERPRETED:  # as many steps in fewer tiles take less time
             monkeypatch.setattr(triton_scan, '_TILE_ELEMENTS', 128)
-        fixture = load(shared / 'fixtures' / 'selective_scan.npz')
+        fixture = recorded_scan(tag)
 
         def channels_last(name):
             x = torch.tensor(fixture[f'{tag}.{name}'], dtype=torch.float32, device=DEVICE)
