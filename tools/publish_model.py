@@ -40,8 +40,12 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
     from mmvision_mamba.cli import parse_options
     from mmvision_mamba.config import load_config
+    from mmvision_mamba.datasets.checking.check import leaf_datasets
+    from mmvision_mamba.datasets.checking.classes import state_reduce_zero_label
 
     cfg = load_config(args.config, parse_options(args.cfg_options))
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else ():
+        state_reduce_zero_label(dataset, cfg.default_scope)
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     metrics = {
         **metrics_of_best(checkpoint, Path(args.checkpoint).name),

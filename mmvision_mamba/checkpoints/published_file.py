@@ -119,7 +119,13 @@ def model_parts(config: dict) -> dict:
         tta_pipeline=config.get('tta_pipeline'),
     )
     scope = config.get('default_scope')
-    return {name: _without_training(part, scope) for name, part in parts.items()}
+    parts = {name: _without_training(part, scope) for name, part in parts.items()}
+    if dataset.get('reduce_zero_label') is not None:
+        # A fact of the model, which the reader's data sets are told of through the pipeline.
+        for step in parts['test_pipeline'] or ():
+            if step.get('type') == 'LoadAnnotations':
+                step.setdefault('reduce_zero_label', dataset['reduce_zero_label'])
+    return parts
 
 
 def encode(value: object, where: str = '') -> object:

@@ -64,6 +64,18 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
     return labels
 
 
+def state_reduce_zero_label(dataset: dict, scope: str | None) -> None:
+    """Write into a data set's config what else its type alone says of label 0, in place.
+
+    Args:
+        dataset: Its config, without wrappers.
+        scope: The config's ``default_scope``.
+    """
+    reduce = dataset_labels(dataset, scope).reduce_zero_label
+    if reduce is not None:
+        dataset.setdefault('reduce_zero_label', reduce)
+
+
 def check_heads(cfg: Config, labels: Labels, where: str) -> None:
     """Compare every count of classes in ``cfg.model`` with the classes of a data set.
 
