@@ -25,13 +25,12 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _restore_default_scope():
-    # A runner sets MMEngine's scope for the whole process, and the next test's types are looked
-    # up in it.
-    before = DefaultScope._instance_dict.copy()
+def _no_default_scope():
+    # A runner, also one in a module's fixture, sets MMEngine's scope for the whole process, and the
+    # next test's types are looked up in it.
+    DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ WITHOUT_WEIGHTS = {
 PAGE = f"""# Model zoo
 
 Made by `tools/make_model_zoo.py` from the table of published weights
-([`mmvision_mamba/weights.py`](mmvision_mamba/weights.py)) and [`configs/`](configs): edit those,
+([`checkpoints/published.py`](mmvision_mamba/checkpoints/published.py)) and [`configs/`](configs): edit those,
 not this page.
 
 - **Published** columns are the figures of the backbones' authors

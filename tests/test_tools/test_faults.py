@@ -51,13 +51,24 @@ ENDLESS = (
 class Run:
     """A training in processes of its own."""
 
-    def __init__(self, folder, config, options, *args, data, launcher=(sys.executable,), count=()):
+    def __init__(
+        self,
+        folder,
+        config,
+        options,
+        *args,
+        data,
+        launcher=(sys.executable,),
+        count=(),
+        verbose=True,  # prints MMEngine's lines, and tracebacks
+    ):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f'output_{len(list(folder.glob("output_*")))}.txt'
         options = [*options, 'default_hooks.logger.interval=1']
         tool = ROOT / 'tools' / ('dist_train.sh' if count else 'train.py')
-        command = [*launcher, tool, config, *count, '--work-dir', folder, '--verbose', *args]
+        command = [*launcher, tool, config, *count, '--work-dir', folder, *args]
+        command += ['--verbose'] if verbose else []
         with open(self.log, 'w') as output:
             self.process = subprocess.Popen(
                 [*map(str, command), '--seed', '1', '--cfg-options', *options],
@@ -232,8 +243,10 @@ def test_resuming_a_run_that_has_ended_says_so(uninterrupted_segmentor, shapes_d
 
 def test_a_second_training_in_the_work_dir_is_refused(shapes_data, tmp_path):
     first = Run(tmp_path, SEGMENTOR, ENDLESS, data=shapes_data)
-    first.wait_for(lambda _: (tmp_path / '.training.lock').exists())
-    second = Run(tmp_path, SEGMENTOR, ENDLESS, '--resume', data=shapes_data).wait(status=2)
+    lock = tmp_path / '.training.lock'
+    first.wait_for(lambda _: lock.exists() and lock.read_text())
+    second = Run(tmp_path, SEGMENTOR, ENDLESS, '--resume', data=shapes_data, verbose=False)
+    second.wait(status=2)
     assert f'is taken by another training (process {first.process.pid} on' in second.output
     assert 'Traceback' not in second.output
     first.kill()
@@ -381,8 +394,8 @@ def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
         launcher, message = limited_files(one - 100), 'File too large'
     # With room for one checkpoint only, the old one may not go before the new one is there.
     options = [*SIX_ITERATIONS, 'default_hooks.checkpoint.max_keep_ckpts=1']
-    run = Run(folder, SEGMENTOR, options, '--resume', data=shapes_data, launcher=launcher)
-    run.wait(status=2)
+    how = dict(data=shapes_data, launcher=launcher, verbose=False)
+    run = Run(folder, SEGMENTOR, options, '--resume', **how).wait(status=2)
     assert f'error: {message}: ' in run.output
     assert 'iter_6.pth was not written' in run.output
     assert 'Traceback' not in run.output
@@ -394,7 +407,7 @@ def test_without_room_training_stops_clearly_and_keeps_the_checkpoint_before(
 def test_a_loss_that_is_not_finite_stops_with_its_iteration_terms_and_images(shapes_data, tmp_path):
     options = [*SIX_ITERATIONS, 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None']
     options.append('default_hooks.nonfinite.max_skipped=2')
-    run = Run(tmp_path, SEGMENTOR, options, data=shapes_data).wait(status=2)
+    run = Run(tmp_path, SEGMENTOR, options, data=shapes_data, verbose=False).wait(status=2)
     assert 'step skipped, 1 in a row' in run.output
     assert re.search(
         r'error: iteration \d: decode\.loss_ce is nan, .*images: /.*\.jpg.*3 in a row', run.output
@@ -406,7 +419,8 @@ def test_an_image_that_cannot_be_read_is_named_or_passed_over_as_told(tmp_path):
     root = draw_shapes(tmp_path / 'shapes', num_train=8, num_val=2)
     broken = next((root / 'coco' / 'train2017').glob('*3.jpg'))
     broken.write_bytes(b'not an image')
-    run = Run(tmp_path / 'stops', DETECTOR, TWO_EPOCHS, data=tmp_path).wait(status=2)
+    run = Run(tmp_path / 'stops', DETECTOR, TWO_EPOCHS, data=tmp_path, verbose=False)
+    run.wait(status=2)
     assert f'error: training sample {broken}' in run.output
     assert 'Traceback' not in run.output
 

@@ -30,12 +30,6 @@ METRICS = {'mIoU': 41.5}
 MMSEG_PARTS = {'model', 'test_pipeline', 'tta_model', 'tta_pipeline'}
 
 
-@pytest.fixture(autouse=True)
-def _restore_default_scope():
-    yield
-    DefaultScope._instance_dict.clear()
-
-
 @pytest.fixture
 def cfg():
     return load_config(str(SEGMENTOR))

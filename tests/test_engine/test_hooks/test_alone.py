@@ -16,7 +16,12 @@ from torch import nn
 
 from mmvision_mamba.engine import hooks, stop_signals
 
-HOOKS = [name for name in hooks.__all__ if issubclass(getattr(hooks, name), Hook)]
+# Two are put in by the tools, which have a console and a folder for them.
+HOOKS = [
+    name
+    for name in hooks.__all__
+    if issubclass(getattr(hooks, name), Hook) and name not in ('ProgressHook', 'DrawingHook')
+]
 LOOPS = {
     'EpochBasedTrainLoop': dict(max_epochs=2, val_interval=1),
     'IterBasedTrainLoop': dict(max_iters=6, val_interval=3),

@@ -84,7 +84,7 @@ def train(folder, count, by_epoch, resume=None, hooks=(), interval=1, validated=
         randomness=dict(seed=0),
         load_from=resume,
         resume=resume is not None,
-        experiment_name=f'{folder.name}_{resume}_{by_epoch}_{count}',
+        experiment_name=f'{folder.parent.name}_{folder.name}_{resume}_{by_epoch}_{count}',
         **(
             dict(
                 val_dataloader=dict(dataset=Numbers(), sampler=dict(type='DefaultSampler')),
