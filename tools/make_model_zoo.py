@@ -82,8 +82,8 @@ WITHOUT_WEIGHTS = {
 PAGE = f"""# Model zoo
 
 Made by `tools/make_model_zoo.py` from the table of published weights
-([`checkpoints/published.py`](mmvision_mamba/checkpoints/published.py)) and [`configs/`](configs): edit those,
-not this page.
+([`checkpoints/published.py`](mmvision_mamba/checkpoints/published.py)) and [`configs/`](configs):
+edit those, not this page.
 
 - **Published** columns are the figures of the backbones' authors
   ([MambaVision]({PAPERS['MambaVision'][1]}),
