@@ -68,7 +68,7 @@ class PatchEmbed(nn.Module):
 
 
 class Downsample(nn.Module):
-    """3x3 convolution of stride 2 that doubles the channels."""
+    """3x3 convolution of stride 2: ``(B, C, H, W)`` to ``(B, 2C, ceil(H / 2), ceil(W / 2))``."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Downsample(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Residual block of stages 0 and 1 (Eq. 1)."""
+    """Residual block of stages 0 and 1 (Eq. 1), ``(B, C, H, W)`` to the same."""
 
     def __init__(self, dim: int, drop_path: float) -> None:
         super().__init__()
@@ -96,7 +96,10 @@ class ConvBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head softmax attention over the tokens of a window (Eq. 8)."""
+    """Multi-head softmax attention over the tokens of a window (Eq. 8).
+
+    ``(windows, tokens, dim)`` to the same.
+    """
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -111,7 +114,10 @@ class Attention(nn.Module):
 
 
 class MambaVisionMixer(nn.Module):
-    """Mamba mixer with a symmetric branch without the scan (Eq. 6 and 7, Algorithm 1)."""
+    """Mamba mixer with a symmetric branch without the scan (Eq. 6 and 7, Algorithm 1).
+
+    ``(windows, tokens, dim)`` to the same; each branch has half the channels.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -151,7 +157,7 @@ class MambaVisionMixer(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the exact GELU between them."""
+    """Two linear layers with the exact GELU between them, ``(..., dim)`` to the same."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
