@@ -1,6 +1,7 @@
 """Where tests find the reference features and the real images that stand beside a checkout."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def pytest_report_header() -> str:
 
 def pytest_configure() -> None:
     torch.set_num_threads(2)
+    # Under nohup it is ignored, by what the tests start too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
