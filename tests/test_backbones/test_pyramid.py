@@ -143,6 +143,7 @@ def test_autocast_training_gives_finite_gradients(family, dtype):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 @both
 def test_compiled_training_follows_training_without(family):
     image = torch.randn(2, 3, 64, 64)
@@ -233,6 +234,7 @@ def test_no_operator_runs_that_a_signal_would_make_overwrite_memory(family, tmp_
     assert not torch.backends.mkldnn.is_available() or 'convolution' in done.stdout
 
 
+@pytest.mark.slow
 @both
 def test_a_copy_of_a_compiled_backbone_runs_its_own_weights(family):
     model = build(family, compile=True, drop_path_rate=0.0, norm_eval=True).train()

@@ -5,6 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmvision_mamba.backbones import MambaOut, MambaVision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'build', [lambda: MambaVision('t', window_size=(8, 8, 32, 16)), lambda: MambaOut('femto')]
 )

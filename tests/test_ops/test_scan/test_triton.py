@@ -222,6 +222,7 @@ class TestKernels:
             assert relative_error(gradient, channels_last(f'grad.{name}').double()) < 1e-5, name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TestKernels.__test__, reason='the kernels are tested in this very process')
 def test_kernels_in_the_interpreter():
     run = subprocess.run(
@@ -269,6 +270,7 @@ class Recorder:
             yield source, options
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason='there is nothing to compile in the interpreter')
 @pytest.mark.parametrize(
     ('backend', 'architecture', 'warp', 'code'),
