@@ -1,6 +1,5 @@
 """The digest that is written beside a file, by which alone the file is believed later."""
 
-import hashlib
 import os
 import re
 import stat
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InputError
+from .digests import sha256_of_open
 
 SUFFIX = '.sha256'
 # Bytes; a line is 64 digits and a file's name, and there are rarely more than two.
@@ -72,7 +72,7 @@ def has_its_digest(path: Path) -> bool:
             digests = read_digests(path)
             if digests is None:
                 return False
-            found = hashlib.file_digest(file, 'sha256').hexdigest()
+            found = sha256_of_open(file)
     except (OSError, ValueError) as error:  # ValueError: no name for a file
         reason = getattr(error, 'strerror', None) or error
         raise InputError(f'{path.name} cannot be read ({reason})') from error

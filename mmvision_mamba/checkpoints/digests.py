@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 2**20
 
@@ -12,8 +13,13 @@ def sha256_of(path: str | Path) -> str:
     Raises:
         OSError: The file cannot be opened or read.
     """
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        return sha256_of_open(file)
+
+
+def sha256_of_open(file: BinaryIO) -> str:
+    """As :func:`sha256_of`, of what is left of an open file."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):  # hashlib.file_digest came with Python 3.11
+        digest.update(chunk)
     return digest.hexdigest()

@@ -8,15 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from light_package import LIGHT
 
-PACKAGE = Path(__file__).parents[2] / 'mmvision_mamba' / 'engine'
-# Without the package's own imports, which take seconds.
-LIGHT = f"""
-import sys, types
-package = types.ModuleType('mmvision_mamba')
-package.__path__ = [{str(PACKAGE)!r}]
-sys.modules['mmvision_mamba'] = package
-"""
 CHILD = (
     LIGHT
     + """

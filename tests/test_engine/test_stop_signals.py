@@ -5,18 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from light_package import LIGHT
 
-PACKAGE = Path(__file__).parents[2] / 'mmvision_mamba' / 'engine'
-# Without the package's own imports, which take seconds.
-LIGHT = f"""
-import sys, types
-package = types.ModuleType('mmvision_mamba')
-package.__path__ = [{str(PACKAGE)!r}]
-sys.modules['mmvision_mamba'] = package
-"""
 HEAD = (
     LIGHT
     + """
