@@ -47,13 +47,9 @@ def read_digests(path: Path) -> list[str] | None:
         InputError: What stands there is not what :func:`digest_lines` wrote.
     """
     beside = digest_path(path)
-    try:
-        with open_regular(beside) as file:
-            content = file.read(_LONGEST + 1)
-    except FileNotFoundError:
+    content = read_beginning(beside, _LONGEST + 1)
+    if content is None:
         return None
-    except OSError as error:
-        raise InputError(f'{beside.name} cannot be read ({error.strerror})') from error
     line = rb'([0-9a-f]{64})  ' + re.escape(os.fsencode(path.name)) + rb'\n'
     if len(content) > _LONGEST or not re.fullmatch(rb'(?:%b)+' % line, content):
         raise InputError(f'{beside.name} is damaged')
@@ -79,6 +75,21 @@ def has_its_digest(path: Path) -> bool:
     if found not in digests:
         raise InputError(f'{path.name} differs from its digest in {digest_path(path).name}')
     return True
+
+
+def read_beginning(path: Path, count: int) -> bytes | None:
+    """At most ``count`` bytes of a regular file; None where there is no such file.
+
+    Raises:
+        InputError: It is no regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read(count)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f'{path.name} cannot be read ({error.strerror})') from error
 
 
 @contextmanager

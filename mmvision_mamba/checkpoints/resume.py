@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import InputError
-from .digest_files import SUFFIX, has_its_digest, open_regular
+from .digest_files import SUFFIX, has_its_digest, read_beginning
 from .durable_files import POINTER
 from .safe_load import read_checkpoint
 
@@ -102,13 +102,9 @@ def _pointed(folder: Path) -> Path | None:
         InputError: The pointer is damaged.
     """
     pointer = folder / POINTER
-    try:
-        with open_regular(pointer) as file:
-            content = file.read(_LONGEST_PATH + 1)
-    except FileNotFoundError:
+    content = read_beginning(pointer, _LONGEST_PATH + 1)
+    if content is None:
         return None
-    except OSError as error:
-        raise InputError(f'{POINTER} cannot be read ({error.strerror})') from error
     if len(content) > _LONGEST_PATH:
         raise InputError(f'{POINTER} is longer than a path')
     has_its_digest(pointer)  # where it has none, its target is judged all the same
