@@ -21,10 +21,7 @@ RGB = tuple[int, int, int]
 _LESS_LEGIBLE = ('bold', 'italic', 'oblique', 'light', 'thin', 'black', 'mono', 'serif', 'narrow')
 # Fonts that show a box or a code for every character.
 _PLACEHOLDERS = ('lastresort', 'adobeblank', 'unifont')
-_DEBIAN_PACKAGES = (
-    (('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'IDEOGRAPHIC'), 'fonts-noto-cjk'),
-    (('',), 'fonts-noto-core'),
-)
+_CJK = ('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'IDEOGRAPHIC')
 _OMITTED = '…'
 
 
@@ -54,6 +51,7 @@ def drawable(text: str) -> str:
     return ''.join('?' if character in lacking else character for character in text)
 
 
+@lru_cache(maxsize=256)
 def render(text: str, size: int, ink: RGB, paper: RGB, width: int | None = None) -> np.ndarray:
     """Draw a line of text.
 
@@ -65,7 +63,7 @@ def render(text: str, size: int, ink: RGB, paper: RGB, width: int | None = None)
         width: What it may take at most, in pixels; longer text is shortened, ending in ``…``.
 
     Returns:
-        (height, width, 3) uint8 RGB: the text with a margin; height depends on the script too.
+        (height, width, 3) uint8 RGB, read-only: the text with a margin, higher in some scripts.
     """
     margin = max(1, size // 5)
     text = _on_one_line(text)
@@ -136,13 +134,15 @@ def _advice(lacking: set[str], where: str) -> str:
     if _right_to_left(lacking) and not features.check('raqm'):
         mend = 'install libfribidi (Debian: libfribidi0), which Pillow writes from the right with'
     else:
-        names = [unicodedata.name(character, '') for character in lacking]
-        packages = {
-            next(package for starts, package in _DEBIAN_PACKAGES if name.startswith(starts))
-            for name in names
-        }
+        packages = {_debian_package(character) for character in lacking}
         mend = f'install a font that has them (Debian: {" ".join(sorted(packages))})'
     return f'no installed font draws {listed} of {where}: {mend}'
+
+
+def _debian_package(character: str) -> str:
+    if unicodedata.name(character, '').startswith(_CJK):
+        return 'fonts-noto-cjk'
+    return 'fonts-symbola' if unicodedata.category(character) == 'So' else 'fonts-noto-core'
 
 
 def _right_to_left(text) -> bool:

@@ -5,7 +5,8 @@ import numpy as np
 _HARM = (
     0.35  # from this on a label hides more than it tells: the share of an object covered, summed
 )
-_STEPS = 5  # places tried along each side of a box
+_MOST = 0.2  # of the image that labels of boxes cover at most, in sum
+_ALONG = np.linspace(0, 1, 5)  # places tried along each side of a box
 _SIZE = 512  # longest side, in pixels, of a label map that regions are looked for in
 _SHARE = 0.01  # of the image that a region has at least to be labelled
 _REGIONS = 3  # labelled at most of a class
@@ -15,7 +16,8 @@ def beside_boxes(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -
     """Places of labels, each at its box: outside along a side, else inside.
 
     Of the places that no earlier label takes, a label gets that which covers least of the objects,
-    each object counting by the share of it that is covered.
+    each object counting by the share of it that is covered. Where labels would cover much of the
+    image, the last get none.
 
     Args:
         boxes: (n, 4) x1 y1 x2 y2 in pixels, the most important first.
@@ -27,7 +29,10 @@ def beside_boxes(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -
     """
     places = np.full((len(boxes), 2), -1)
     taken = np.zeros((0, 4))
+    room = _MOST * frame[0] * frame[1]
     for index, (box, size) in enumerate(zip(boxes, sizes)):
+        if size.prod() > room:
+            continue
         corners = _around(box, size, frame)
         spots = np.hstack([corners, corners + size])
         spots = spots[~_overlaps(spots, taken).any(axis=1)]
@@ -44,6 +49,7 @@ def beside_boxes(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -
         if harm[best] < _HARM or len(boxes) == 1:
             places[index] = spots[best, :2]
             taken = np.vstack([taken, spots[best]])
+            room -= size.prod()
     return places
 
 
@@ -51,15 +57,16 @@ def _around(box: np.ndarray, size: np.ndarray, frame: tuple[int, int]) -> np.nda
     """(m, 2) int corners for a label of a box, inside the frame, the preferred first."""
     x1, y1, x2, y2 = box
     width, height = size
-    along_x = np.linspace(x1, x2 - width, _STEPS)
-    along_y = np.linspace(y1, y2 - height, _STEPS)
-    rows = [(along_x, y) for y in (y1 - height, y2, y1, y2 - height)]
-    columns = [(x, along_y) for x in (x1 - width, x2)]
-    corners = [np.stack(np.broadcast_arrays(x, y), -1) for x, y in (*rows[:2], *columns, *rows[2:])]
+    along_x, along_y = x1 + _ALONG * (x2 - width - x1), y1 + _ALONG * (y2 - height - y1)
+    corners = np.empty((6, len(_ALONG), 2))
+    for row, y in zip((0, 1, 4, 5), (y1 - height, y2, y1, y2 - height)):
+        corners[row, :, 0], corners[row, :, 1] = along_x, y
+    for row, x in zip((2, 3), (x1 - width, x2)):
+        corners[row, :, 0], corners[row, :, 1] = x, along_y
     room = np.array([frame[1] - width, frame[0] - height])
     if (room < 0).any():
         return np.zeros((0, 2), int)
-    return np.clip(np.concatenate(corners).round(), 0, room).astype(int)
+    return np.clip(corners.reshape(-1, 2).round(), 0, room).astype(int)
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
