@@ -96,7 +96,7 @@ def open_model(
 def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
     """The config, the weights where the model has some, and options that these need."""
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return *_work_dir(path), {}
     if path.suffix == SUFFIX and path.is_file():
         return path, path, {}
@@ -111,7 +111,7 @@ def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
         models = [name for name, entry in PUBLISHED.items() if entry.kind == 'model']
         close = difflib.get_close_matches(model, models, n=3)
         raise InputError(
-            f'{model} is no model: expected a config, the work dir of a training, a file of '
+            f'{model!r} is no model: expected a config, the work dir of a training, a file of '
             'tools/publish_model.py, or a name of "python -m mmvision_mamba.weights list"'
             + (f'; did you mean {" or ".join(close)}?' if close else '')
         )

@@ -79,8 +79,8 @@ class Predictor:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._amp = autocast_dtype(amp)
-        if batch_size < 1:
-            raise InputError(f'batch_size is {batch_size}; expected 1 or more')
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         self.device = _device(device)
         opened = open_model(model, weights, cfg_options)
         self.task = opened.task
