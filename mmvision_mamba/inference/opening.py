@@ -25,7 +25,7 @@ from ..datasets.checking.check import leaf_datasets
 from ..datasets.checking.classes import class_counts, dataset_labels, shown_names
 from ..errors import InputError
 from ..state_dicts import find_state_dict, refuse_other_model
-from .colors import palette_for
+from .colors import class_palette
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
 
@@ -86,11 +86,10 @@ def open_model(
     checkpoint = read_checkpoint(path)
     classes, palette, source = _labels(cfg, path, checkpoint)
     _check_counts(cfg, classes, source)
-    if palette is None:
-        palette = palette_for(len(classes))
+    palette = class_palette(TASKS[cfg.default_scope], len(classes), palette)
     module = _build(cfg)
     _load(module, checkpoint, str(path))
-    return OpenModel(cfg, module, classes, np.array(palette, np.uint8))
+    return OpenModel(cfg, module, classes, palette)
 
 
 def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
