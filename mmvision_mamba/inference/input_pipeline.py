@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -70,7 +71,7 @@ class InputPipeline:
         """Load an image, if need be, and transform it.
 
         Raises:
-            InputError: It cannot be read, or is no image.
+            InputError: It cannot be read, is no image, or is of a size that the pipeline fails on.
         """
         path = Path(source).expanduser() if isinstance(source, str | Path) else None
         image = self._read(source) if self._load is None else self._load_as_configured(source)
@@ -81,7 +82,15 @@ class InputPipeline:
             img_path='' if path is None else str(path),
             img_id=0,
         )
-        packed = self._transform(loaded)
+        try:
+            packed = self._transform(loaded)
+        except Exception as error:  # such as OpenCV's of a line that is resized to no height
+            height, width = image.shape[:2]
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                f'{"an image" if path is None else f"image {path}"} of {width} x {height} cannot '
+                f'be transformed by the test pipeline: {reason:.200}'
+            ) from error
         return Sample(packed['inputs'], packed['data_samples'], path)
 
     def _read(self, source: Source) -> np.ndarray:
@@ -92,7 +101,7 @@ class InputPipeline:
             image = to_rgb(source)
         else:
             image = check_rgb(source)
-        image = np.ascontiguousarray(image[..., ::-1])
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
         return image.astype(np.float32) if self.to_float32 else image
 
     def _load_as_configured(self, source: Source) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -94,7 +95,7 @@ def open_model(
 def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
     """The config, the weights where the model has some, and options that these need."""
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return *_work_dir(path), {}
     if path.suffix == SUFFIX and path.is_file():
         return path, path, {}
@@ -109,7 +110,7 @@ def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
         models = [name for name, entry in PUBLISHED.items() if entry.kind == 'model']
         close = difflib.get_close_matches(model, models, n=3)
         raise InputError(
-            f'{model} is no model: expected a config, the work dir of a training, a file of '
+            f'{model!r} is no model: expected a config, the work dir of a training, a file of '
             'tools/publish_model.py, or a name of "python -m mmvision_mamba.weights list"'
             + (f'; did you mean {" or ".join(close)}?' if close else '')
         )
@@ -219,7 +220,8 @@ def _check_counts(cfg: Config, classes: tuple[str, ...], source: str) -> None:
 def _build(cfg: Config) -> nn.Module:
     try:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            return MODELS.build(cfg.model).eval()
+            # In evaluation they are the same, and batch norm itself has less to ask.
+            return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
     except Exception as error:  # constructors fail in any way when given arguments of any kind
         message = explain_build_error(error, cfg)
         if message is None or isinstance(error, InputError):

@@ -79,8 +79,8 @@ class Predictor:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._amp = autocast_dtype(amp)
-        if batch_size < 1:
-            raise InputError(f'batch_size is {batch_size}; expected 1 or more')
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         self.device = _device(device)
         opened = open_model(model, weights, cfg_options)
         self.task = opened.task
@@ -120,7 +120,7 @@ class Predictor:
             InputError: An image cannot be read, or is none.
         """
         if isinstance(images, str | Path | np.ndarray | Image.Image):
-            return next(self.stream([images]))
+            return self._compute([self._pipeline(images)])[0]
         if isinstance(images, list | tuple):
             return list(self.stream(images))
         if isinstance(images, Iterable) and not isinstance(images, bytes):
@@ -193,7 +193,7 @@ class Predictor:
 
     def _run(self, batch: list[dict]) -> list:
         mixed = self._amp is not None
-        with torch.no_grad(), torch.autocast(self.device.type, self._amp, enabled=mixed):
+        with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
             return self._module.test_step(pseudo_collate(batch))
 
     def _result(self, output, path: Path | None) -> Result:

@@ -253,9 +253,11 @@ def _run_lengths(masks: sv.CompactMask, index: int) -> dict:
     columns[:, 1:-1] = crop.T
     changes = np.diff(columns, axis=1).ravel().nonzero()[0]
     column, row = np.divmod(changes, crop.shape[0] + 1)
-    places, times = np.unique((column + left) * height + row + top, return_counts=True)
-    # Twice there is one where a run reaches the bottom of the image and the next begins at its top.
-    places = places[times == 1]
+    places = (column + left) * height + row + top
+    if crop.shape[0] == height:
+        # Twice there is one where a run ends at the bottom and the next begins at the top.
+        places, times = np.unique(places, return_counts=True)
+        places = places[times == 1]
     counts = np.diff(places, prepend=0, append=height * width)
     counts = counts[: len(counts) - (counts[-1] == 0)]
     uncompressed = dict(size=[height, width], counts=counts.tolist())

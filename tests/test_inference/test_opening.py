@@ -124,7 +124,8 @@ def test_a_published_name_opens_the_file_that_was_put_by_hand(tmp_path, monkeypa
         ('missing.py', 'config missing.py does not exist'),
         ('cascade_mask_rcnn_mambavison_t_coco', 'did you mean cascade_mask_rcnn_mambavision_t'),
         ('mambavision_t.in1k', 'is a backbone'),
-        ('nothing', 'nothing is no model: expected a config'),
+        ('nothing', "'nothing' is no model: expected a config"),
+        ('', "'' is no model"),
         ('https://host/x.pth', 'is no model'),
     ],
 )

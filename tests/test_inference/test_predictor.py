@@ -265,6 +265,7 @@ def test_what_is_no_image_is_one_clear_error(segmentor, image, words):
         (dict(device='cuda:99'), 'device cuda:99 cannot be used'),
         (dict(amp='float8'), "amp is 'float8'"),
         (dict(batch_size=0), 'batch_size is 0'),
+        (dict(batch_size=2.5), r'batch_size is 2\.5'),
         (dict(probabilities=True), 'probabilities are those of a segmentor'),
         (dict(cfg_options={'model.roi_haed.x': 1}), 'roi_haed'),
         (dict(cfg_options={'tta_model': None}, tta=True), 'has no tta_model'),
@@ -273,6 +274,15 @@ def test_what_is_no_image_is_one_clear_error(segmentor, image, words):
 def test_an_option_that_does_not_fit_is_one_clear_error(detector, options, words):
     with pytest.raises(InputError, match=words):
         Predictor(detector.config, detector.weights, **{'device': 'cpu', **options})
+
+
+def test_a_line_that_the_pipeline_resizes_to_nothing_is_passed_over(detector, noise):
+    errors = []
+    results = detector.predictor.stream(
+        [noise(1, 5000), noise(20, 30)], lambda source, error: errors.append(str(error))
+    )
+    assert [result.image_size for result in results] == [(20, 30)]
+    assert errors[0].startswith('an image of 5000 x 1 cannot be transformed')
 
 
 def test_a_config_that_loads_otherwise_loads_itself(tmp_path):
