@@ -144,9 +144,9 @@ class DrawnImages(Saver):
             self._video.discard()
 
     def prepare(self, item: Item, result: Result) -> np.ndarray | None:
+        if item.frame is not None:  # of one size all
+            return result.draw(item.pixels, legend=False)
         drawn = result.draw(item.read())
-        if item.frame is not None:
-            return drawn
         file = self.files[item.source.name]
         options = dict(compress_level=1) if file.suffix.lower() == '.png' else dict(quality=92)
         _put_image(Image.fromarray(drawn), file, **options)

@@ -166,7 +166,7 @@ class _Search:
         if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             self._take(path)
         else:
-            self.left_out[shown(suffix) or 'file without a suffix'] += 1
+            self.left_out[shown(suffix) if suffix else 'file without a suffix'] += 1
 
     def _add_pattern(self, pattern: str) -> None:
         matches = sorted(glob.iglob(pattern, recursive=True))
