@@ -40,7 +40,7 @@ def lock_work_dir(
     """
     if launcher != 'none' and os.environ.get(_RANKS[launcher], '0') != '0':
         return
-    path = Path(work_dir, LOCK)
+    path = Path(work_dir, lock)
     path.parent.mkdir(parents=True, exist_ok=True)
     # To append: who has the lock stands in the file, and is not to be cut off by who has not.
     file = path.open('a+')

@@ -18,6 +18,7 @@ import numpy as np
 from ..engine import stop_signals
 from ..engine.work_dir_lock import lock_work_dir
 from ..errors import InputError
+from .image_files import holds_several
 from .predictor import Predictor
 from .progress import ImageProgress
 from .results import DetectionResult
@@ -45,6 +46,7 @@ class Tally:
         without: Those in which it found none.
         highest: The highest score of an object of a wanted class in one of those; None, if there
             is none at all.
+        first_alone: Files of several images, such as GIFs, of which the first was predicted on.
         stopped: The signal that ended it before the end.
         seconds: How long it took.
     """
@@ -54,6 +56,7 @@ class Tally:
     objects: int | None = None
     without: int = 0
     highest: float | None = None
+    first_alone: int = 0
     stopped: Signals | None = None
     seconds: float = 0.0
 
@@ -127,10 +130,11 @@ def predict_files(
 
     def failed(item: Item, error: Exception) -> None:
         tally.failed += 1
-        progress.print(f'passed over: {_reason(item, error)}')
+        progress.console.print(f'passed over: {_reason(item, error)}')
 
-    def written() -> None:
+    def written(first_alone: bool) -> None:
         tally.written += 1
+        tally.first_alone += first_alone
         progress.advance()
 
     release = stop_signals.hold('what is predicted so far is written')
@@ -205,7 +209,7 @@ class _Writing:
     def __init__(
         self,
         savers: Sequence[Saver],
-        written: Callable[[], None],
+        written: Callable[[bool], None],
         failed: Callable[[Item, Exception], None],
     ) -> None:
         self._savers, self._written, self._failed = savers, written, failed
@@ -234,14 +238,15 @@ class _Writing:
         """Leave what is not begun; nothing, after :meth:`finish`."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _prepare(self, item: Item, result: Result) -> list[Any]:
-        return [saver.prepare(item, result) for saver in self._savers]
+    def _prepare(self, item: Item, result: Result) -> tuple[list[Any], bool]:
+        prepared = [saver.prepare(item, result) for saver in self._savers]
+        return prepared, item.pixels is None and holds_several(item.source.path)
 
     def _write_first(self) -> None:
         item, pixels, future = self._waiting.popleft()
         self._pixels -= pixels
         try:
-            prepared = future.result()
+            prepared, first_alone = future.result()
         except InputError as error:  # the file is no longer what it was
             self._failed(item, error)
             return
@@ -252,7 +257,7 @@ class _Writing:
             return
         for saver, part in zip(self._savers, prepared):
             saver.write(item, part)
-        self._written()
+        self._written(first_alone)
 
 
 def count_images(sources: Sequence[Source]) -> int | None:
@@ -299,6 +304,9 @@ def describe(
             f'No object{of_classes} of score {wanted.score:g} or more in {tally.without:,} of '
             f'{_count(tally.written, "image")}; {highest}'
         )
+    if tally.first_alone:
+        files = _count(tally.first_alone, 'file')
+        yield f'Of {files} with several images, such as GIFs, the first image was predicted on'
     if found.left_out:
         yield f'Left out: {found.describe_left_out()}'
     if tally.failed:
