@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> None:
     model = Path(args.model)
     out = args.out or Path('predictions', model.name if model.is_dir() else model.stem)
     found = find_sources(args.inputs, args.recursive, without=out)
-    take_folder(out)
+    take_folder(out, found.sources)
     console.report(f'{args.model}: building the model ...')
     with trust_checkpoints(args.trust_checkpoint):
         predictor = Predictor(

@@ -88,13 +88,21 @@ class Wanted:
         return kept
 
 
-def take_folder(folder: Path) -> None:
+def take_folder(folder: Path, sources: Sequence[Source] = ()) -> None:
     """Make a folder for results, or take that of an earlier run, for this process alone.
 
+    Args:
+        folder: For the results.
+        sources: None of which may lie in it.
+
     Raises:
-        InputError: It cannot be written to, another run has it, or it holds other files, which
-            might have the names of results.
+        InputError: It cannot be written to, another run has it, a source lies in it, or it holds
+            files of others', which might have the names of results.
     """
+    true = os.path.realpath(folder)
+    for parent in {source.path.parent for source in sources}:
+        if Path(os.path.realpath(parent)).is_relative_to(true):
+            raise InputError(f'{shown(parent)} lies in {shown(folder)}: give --out a new folder')
     try:
         if folder.is_dir() and not Path(folder, LOCK).exists() and any(folder.iterdir()):
             raise InputError(

@@ -77,7 +77,7 @@ def find_sources(
             file's name; ``-`` for paths on standard input, one a line, or between null bytes
             (``find -print0``).
         recursive: Whether folders are looked into at any depth, once each.
-        without: A folder that is not looked into: that of the results.
+        without: A folder below the inputs that is not looked into: that of the results.
         listing: Read in place of standard input.
 
     Raises:
@@ -114,8 +114,7 @@ class _Search:
         self._paths: dict[str, str] = {}  # as opened, by where it truly is
         self._bases: set[str] = set()
         self._folders: set[tuple[int, int]] = set()
-        if without is not None and without.is_dir():
-            self._folders.add(_identity(without))
+        self._without = _identity(without) if without is not None and without.is_dir() else None
 
     def add(self, text: str) -> None:
         if os.path.isdir(text):
@@ -203,7 +202,8 @@ class _Search:
 
     def _add_subfolder(self, folder: str) -> None:
         try:
-            self._add_folder(folder)
+            if _identity(folder) != self._without:
+                self._add_folder(folder)
         except OSError as error:
             self.left_out[f'folder {shown(folder)}: {error.strerror}'] += 1
 

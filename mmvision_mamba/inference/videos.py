@@ -100,8 +100,12 @@ class VideoFile:
             return
         self._close()
         try:
-            if sv.VideoInfo.from_video_path(str(self._partial)).total_frames != self.frames:
-                raise OSError(None, 'not all frames were written (a full disk?)', str(self.path))
+            try:
+                written = sv.VideoInfo.from_video_path(str(self._partial)).total_frames
+            except Exception:  # supervision's own, of no type of its own
+                written = 0
+            if written != self.frames:
+                raise OSError(None, 'Not all frames could be written', str(self.path))
             os.replace(self._partial, self.path)
         finally:
             self.discard()

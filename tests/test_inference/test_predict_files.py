@@ -28,7 +28,7 @@ from mmvision_mamba.inference.predict_files import (
 from mmvision_mamba.inference.predictor import Predictor
 from mmvision_mamba.inference.progress import ImageProgress
 from mmvision_mamba.inference.saving import Saver, make_savers
-from mmvision_mamba.inference.sources import find_sources
+from mmvision_mamba.inference.sources import Source, find_sources
 from mmvision_mamba.inference.videos import Video, VideoFile
 
 LOW = Wanted(0.2)  # of an untrained detector, a sixth and a little more
@@ -242,6 +242,15 @@ def test_a_folder_of_other_files_is_not_written_into(tmp_path):
     (labels / 'truth.png').touch()
     with pytest.raises(InputError, match='give --out a new folder'):
         take_folder(tmp_path / 'data')
+
+
+def test_results_do_not_go_where_their_images_are(tmp_path):
+    take_folder(tmp_path / 'out')
+    drawn = tmp_path / 'out' / 'images' / 'a.jpg'
+    os.symlink('out', tmp_path / 'link')
+    for out in ('out', 'link'):
+        with pytest.raises(InputError, match=r'images lies in .*: give --out a new folder'):
+            take_folder(tmp_path / out, [Source(drawn, 'a.jpg')])
 
 
 def test_a_folder_of_an_earlier_run_is_taken_and_cleared_of_what_a_killed_one_left(tmp_path):
