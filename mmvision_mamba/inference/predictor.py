@@ -50,7 +50,7 @@ class Predictor:
             ``tta_model`` say, which takes as many times longer.
         batch_size: How many images to compute at a time.
         probabilities: Whether results of a segmentor hold the probabilities of all classes, which
-            are 4 bytes for each class and pixel.
+            are 4 bytes for each class and pixel; not with ``tta``.
         cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
         max_pixels: The most that an image file may have.
 
@@ -90,6 +90,8 @@ class Predictor:
         self.probabilities = probabilities
         if probabilities and self.task != 'segmentation':
             raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
+        if probabilities and tta:
+            raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
         if self._amp is not None:
             give_float32(opened.module)
         self._tta = tta
@@ -121,7 +123,7 @@ class Predictor:
             return next(self.stream([images]))
         if isinstance(images, list | tuple):
             return list(self.stream(images))
-        if isinstance(images, Iterable):
+        if isinstance(images, Iterable) and not isinstance(images, bytes):
             return self.stream(images)
         raise InputError(
             f'an image is a path, a NumPy array (H, W, 3) of uint8 in RGB, or a Pillow image; got '
@@ -198,7 +200,7 @@ class Predictor:
         labels = dict(class_names=self.class_names, palette=self.palette)
         if self.task == 'detection':
             return detection_result(output, labels, path)
-        return segmentation_result(output, labels, path, self.probabilities, not self._tta)
+        return segmentation_result(output, labels, path, self.probabilities)
 
 
 def _device(name: str | torch.device) -> torch.device:
