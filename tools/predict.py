@@ -6,6 +6,7 @@ AVI, MKV, WebM), or - for paths on standard input, one a line or between null by
 
 import argparse
 import difflib
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -169,6 +170,8 @@ def _wanted(args: argparse.Namespace, predictor) -> 'Wanted':  # noqa: F821
 
 if __name__ == '__main__':
     end_at_once('nothing is predicted yet', status=1)
+    # What FFmpeg prints of a damaged video is said in a sentence.
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     arguments = parse_args()  # before the imports, which take seconds
     from mmvision_mamba.cli import Console, run
 

@@ -82,7 +82,14 @@ class InputPipeline:
             img_path='' if path is None else str(path),
             img_id=0,
         )
-        packed = self._transform(loaded)
+        try:
+            packed = self._transform(loaded)
+        except Exception as error:  # of steps of any kind; a side may become less than a pixel
+            height, width = image.shape[:2]
+            raise InputError(
+                f'image {path or "array"} of {width} x {height} pixels cannot be transformed by '
+                f'the test pipeline: {type(error).__name__}: {error}'
+            ) from error
         return Sample(packed['inputs'], packed['data_samples'], path)
 
     def _read(self, source: Source) -> np.ndarray:

@@ -139,6 +139,8 @@ def predict_files(
     def failed(item: Item, error: Exception) -> None:
         tally.failed += 1
         progress.console.print(f'passed over: {_reason(item, error)}')
+        if not item.source.is_video:
+            progress.advance()
 
     def written(first_alone: bool) -> None:
         tally.written += 1

@@ -1,6 +1,7 @@
 """Frames of videos, read and written through supervision and OpenCV."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +33,12 @@ class Video:
         self.path = path
         if not _is_container(path):
             raise InputError('it is no video in MP4, MOV, AVI, MKV or WebM format')
+        # For FFmpeg a path that can be neither a URL nor a pattern of file names.
+        self._name = os.path.abspath(path)
+        if '%' in self._name or not _is_utf8(self._name):
+            self._folder = tempfile.TemporaryDirectory()  # removed with this object
+            self._name = os.path.join(self._folder.name, f'video{path.suffix.lower()}')
+            os.symlink(os.path.abspath(path), self._name)
         try:
             info = sv.VideoInfo.from_video_path(self._name)
         except Exception as error:  # supervision's own, of no type of its own
@@ -47,14 +54,6 @@ class Video:
     def lacks(self, read: int) -> bool:
         """Whether so many frames are more than a second less than there are said to be."""
         return self.frames is not None and read < self.frames - self.rate
-
-    @property
-    def _name(self) -> str:
-        """For FFmpeg: a path that can be neither a URL nor a pattern of file names."""
-        path = os.path.abspath(self.path)
-        if not _is_utf8(path) or '%' in path:
-            raise InputError('OpenCV opens no video whose path has a % or bytes that are no UTF-8')
-        return path
 
 
 class VideoFile:

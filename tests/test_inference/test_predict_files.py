@@ -175,6 +175,13 @@ def test_of_an_animation_the_first_image_is_predicted_on_and_that_is_said(predic
     assert {'a.gif', 'b.gif'} <= set(found_in(out))
 
 
+def test_an_image_that_the_pipeline_cannot_take_is_passed_over(predictors, images, run):
+    Image.new('RGB', (3000, 2)).save(images / 'thin.png')  # of which resizing leaves no row
+    tally, said, _ = run(predictors(), images)
+    assert (tally.written, tally.failed) == (8, 1)
+    assert 'thin.png of 3000 x 2 pixels cannot be transformed by the test pipeline' in said
+
+
 def test_a_segmentor_says_nothing_of_objects(predictors, images, run):
     tally, said, out = run(predictors('segmentation'), images, ['png', 'image', 'csv'])
     assert tally.objects is None

@@ -301,6 +301,19 @@ def test_what_is_no_video_is_not_given_to_a_decoder(tmp_path, content):
         Video(path)
 
 
+@pytest.mark.parametrize(
+    'name', [b'100%d.mp4', b'\xff.mp4', b'new\nline.mp4', b'-i.mp4', b'http:.mp4']
+)
+def test_a_video_of_any_name_is_read_and_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name))
+    video = VideoFile(path, 10.0)
+    for item in frames(None, 3):
+        video.write(item.pixels)
+    video.finish()
+    assert sum(1 for _ in Video(path)) == 3
+
+
 def test_a_damaged_video_is_refused_or_stops_short(tmp_path):
     path = tmp_path / 'clip.mp4'
     video = VideoFile(path, 10.0)
