@@ -8,6 +8,7 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.cli import Console, parse_options
     from mmvision_mamba.errors import InputError
     from mmvision_mamba.inference.predict_files import (
+        Wanted,
         count_images,
         describe,
         predict_files,
@@ -125,7 +127,8 @@ def main(args: argparse.Namespace) -> None:
             batch_size=args.batch_size,
             cfg_options=parse_options(args.cfg_options),
         )
-    wanted = _wanted(args, predictor)
+    _check_objects(args, predictor.task, predictor.class_names)
+    wanted = Wanted(0.3 if args.score is None else args.score, args.classes or ())
     kinds = args.save or DEFAULTS[predictor.task]
     savers = make_savers(
         kinds, out, found.sources, predictor.class_names, predictor.palette, predictor.task
@@ -151,21 +154,19 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _wanted(args: argparse.Namespace, predictor) -> 'Wanted':  # noqa: F821
-    """Which objects are written, of classes that the model has."""
+def _check_objects(args: argparse.Namespace, task: str, class_names: Sequence[str]) -> None:
+    """Refuse options on objects of a model without any, and classes that it does not have."""
     from mmvision_mamba.errors import InputError
-    from mmvision_mamba.inference.predict_files import Wanted
 
-    if predictor.task == 'segmentation' and (args.classes or args.score is not None):
+    if task == 'segmentation' and (args.classes or args.score is not None):
         option = '--classes' if args.classes else '--score'
         raise InputError(f'{option}: a segmentor gives every pixel a class, and none a score')
     for name in args.classes or ():
-        if name not in predictor.class_names:
-            close = difflib.get_close_matches(name, predictor.class_names, n=3, cutoff=0.5)
-            some = ', '.join(predictor.class_names[:12])
-            hint = f'did you mean {" or ".join(close)}?' if close else f'there are {some}'
+        if name not in class_names:
+            close = difflib.get_close_matches(name, class_names, n=3, cutoff=0.5)
+            some = ', '.join(class_names[:12])
+            hint = f'did you mean {" or ".join(close)}?' if close else f'it has {some}'
             raise InputError(f'--classes {name}: no class of {args.model}; {hint}')
-    return Wanted(0.3 if args.score is None else args.score, args.classes or ())
 
 
 if __name__ == '__main__':

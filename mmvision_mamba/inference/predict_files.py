@@ -306,7 +306,7 @@ def describe(
     for saver in savers:
         yield from (f'  {shown(path)}' for path in saver.paths)
     if tally.without:
-        highest = 'none at all'
+        highest = 'in them it gave none of any score'
         if tally.highest is not None:
             highest = f'the highest score there is {tally.highest:.2f}'
         of_classes = f' of {", ".join(wanted.classes)}' if wanted.classes else ''
