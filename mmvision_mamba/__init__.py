@@ -7,6 +7,7 @@ checkpoints, see :func:`mmvision_mamba.checkpoints.loader.install`.
 
 from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
 from .checkpoints import loader
+from .inference import drawing_hook  # noqa: F401  (registration)
 
 loader.install()
 

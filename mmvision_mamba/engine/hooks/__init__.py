@@ -1,6 +1,5 @@
 from .checkpoint import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
-from .drawing import DrawingHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
 from .preemption import PreemptionHook
@@ -10,7 +9,6 @@ from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointMatchHook',
-    'DrawingHook',
     'DurableCheckpointHook',
     'HeapTrimHook',
     'NonFiniteLossHook',
