@@ -67,7 +67,7 @@ def draw(
         masks: Draw a detection's masks.
         labels: Name objects and regions.
         scores: Write a detection's scores beside the names.
-        score: Draw only detections that score above.
+        score: Draw only detections that score as much or more; a box that is not finite never is.
         legend: Add a legend where one is needed; without, the size depends on that of the image
             alone, as a video asks for.
         caption: Text of a bar above.
@@ -87,6 +87,7 @@ def draw(
         unnamed = _draw_label_map(canvas, result, names, scale, opacity, labels)
     else:
         result = result.above(score)
+        result = result.select(np.isfinite(result.boxes).all(axis=1))
         _draw_objects(canvas, result, scale, opacity, boxes, masks)
         unnamed = _draw_labels(canvas, result, names, scale, scores) if labels else {}
     if legend and unnamed:

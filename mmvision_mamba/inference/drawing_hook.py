@@ -88,8 +88,13 @@ def _draw_label_maps(image: np.ndarray, sample, metainfo: dict) -> np.ndarray:
     drawn = {}
     for caption, field in (('truth', 'gt_sem_seg'), ('prediction', 'pred_sem_seg')):
         if field in sample:
-            label_map = _array(sample.get(field).data)[0]
-            drawn[caption] = draw(image, SegmentationResult(label_map, names, palette))
+            result = SegmentationResult(
+                image_size=image.shape[:2],
+                class_names=names,
+                palette=palette,
+                label_map=_array(sample.get(field).data)[0],
+            )
+            drawn[caption] = draw(image, result)
     return _beside(drawn)
 
 

@@ -8,7 +8,6 @@ regional forms of Chinese characters (the font's first are taken), and emoji in 
 
 import unicodedata
 import warnings
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +24,8 @@ _CJK = ('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'IDEOGRAPHIC')
 _OMITTED = '…'
 
 
-def drawable_names(class_names: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=32)
+def drawable_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     """Class names as they can be drawn here.
 
     A name with characters that no installed font has becomes ``class <index>``, and a warning names

@@ -4,7 +4,14 @@ from matplotlib import font_manager
 
 from mmvision_mamba.inference import fonts
 
-CACHES = (fonts.render, fonts._runs, fonts._file_with, fonts._files, fonts._characters)
+CACHES = (
+    fonts.drawable_names,
+    fonts.render,
+    fonts._runs,
+    fonts._file_with,
+    fonts._files,
+    fonts._characters,
+)
 
 
 @pytest.fixture

@@ -29,7 +29,13 @@ def found(size, boxes, labels=None, scores=None, masks=None, names=NAMES):
 
 
 def segmented(label_map, names=NAMES):
-    return SegmentationResult(np.uint8(label_map), names, palette_for(len(names)))
+    label_map = np.asarray(label_map)
+    return SegmentationResult(
+        image_size=label_map.shape,
+        class_names=names,
+        palette=palette_for(len(names)),
+        label_map=label_map.astype(np.uint8 if len(names) < 256 else np.int32),
+    )
 
 
 def shows(drawing, text, label, size=(480, 640), smaller=1.0):
@@ -121,11 +127,16 @@ def test_what_is_drawn_can_be_chosen(gray):
     assert shows(draw(image, result, scores=False), 'circle', 0)
 
 
-def test_only_what_scores_above_is_drawn(gray):
+def test_only_what_scores_enough_is_drawn(gray):
     result = found((480, 640), [[10, 10, 200, 200], [300, 300, 400, 400]], scores=[0.9, 0.5])
-    drawing = draw(gray(480, 640), result, score=0.5)
+    drawing = draw(gray(480, 640), result, score=0.6)
     assert shows(drawing, 'circle 0.90', 0)
     assert (drawing[250:] == 128).all()
+
+
+def test_boxes_that_are_not_finite_are_left_out(gray):
+    nowhere = found((480, 640), [[np.nan, 0, 10, 10], [0, 0, np.inf, 10]])
+    assert (draw(gray(480, 640), nowhere) == 128).all()
 
 
 def test_the_given_image_stays_as_it_is(gray):
@@ -208,8 +219,7 @@ def test_more_classes_than_a_byte_holds_are_drawn(gray):
     names = tuple(f'class of {index}' for index in range(400))
     label_map = np.full((480, 640), 399, np.int32)
     label_map[:, :320] = 255
-    result = SegmentationResult(label_map, names, palette_for(400))
-    drawing = draw(gray(480, 640), result)
+    drawing = draw(gray(480, 640), segmented(label_map, names))
     np.testing.assert_allclose(drawing[20, 20], 64 + palette_for(400)[255] / 2, atol=1)
     np.testing.assert_allclose(drawing[20, 620], 64 + palette_for(400)[399] / 2, atol=1)
 

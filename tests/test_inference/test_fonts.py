@@ -48,7 +48,7 @@ def make_font(path, characters):
 def test_accents_greek_and_cyrillic_need_no_installed_font(name, installed):
     installed()
     with warnings.catch_warnings(action='error'):
-        assert fonts.drawable_names([name]) == (name,)
+        assert fonts.drawable_names((name,)) == (name,)
     absent = drawn('\U0010ffff')
     for character in set(name) - {' '}:
         glyph = drawn(character)
@@ -59,7 +59,7 @@ def test_a_font_that_has_the_characters_is_found(installed, tmp_path):
     (tmp_path / 'Broken-Sans.ttf').write_bytes(b'not a font')
     made = make_font(tmp_path / 'Made.ttf', '猫車')
     installed(tmp_path / 'Broken-Sans.ttf', make_font(tmp_path / 'Other-Sans.ttf', '犬'), made)
-    assert fonts.drawable_names(['猫', 'cat 猫車']) == ('猫', 'cat 猫車')
+    assert fonts.drawable_names(('猫', 'cat 猫車')) == ('猫', 'cat 猫車')
     triangle = drawn('猫')
     assert (drawn('車') == triangle).all()
     rows = (triangle < 128).any(axis=-1).sum(axis=1)
@@ -76,7 +76,7 @@ def test_parts_of_a_text_that_no_one_font_has_are_drawn_by_several(installed, tm
 def test_fonts_of_placeholders_are_not_believed(installed, tmp_path):
     installed(make_font(tmp_path / 'LastResort-Regular.ttf', '猫'))
     with pytest.warns(UserWarning, match='no installed font draws 猫'):
-        assert fonts.drawable_names(['cat', '猫']) == ('cat', 'class 1')
+        assert fonts.drawable_names(('cat', '猫')) == ('cat', 'class 1')
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_fonts_of_placeholders_are_not_believed(installed, tmp_path):
 def test_what_no_font_has_is_said_with_what_to_install(name, package, installed):
     installed()
     with pytest.warns(UserWarning, match='no installed font draws') as said:
-        assert fonts.drawable_names(['a', name]) == ('a', 'class 1')
+        assert fonts.drawable_names(('a', name)) == ('a', 'class 1')
     assert len(said) == 1
     assert package in str(said[0].message)
     assert all(character in str(said[0].message) for character in name)
@@ -102,19 +102,19 @@ def test_arabic_without_shaping_is_not_drawn_backwards(installed, monkeypatch):
     installed()
     monkeypatch.setattr(features, 'check', lambda feature: False)
     with pytest.warns(UserWarning, match='libfribidi'):
-        assert fonts.drawable_names(['قطة', 'cat']) == ('class 0', 'cat')
+        assert fonts.drawable_names(('قطة', 'cat')) == ('class 0', 'cat')
 
 
 @pytest.mark.skipif(not features.check('raqm'), reason='Pillow has no raqm here')
 def test_arabic_letters_are_joined(installed):
     installed()
-    assert fonts.drawable_names(['قطة']) == ('قطة',)
+    assert fonts.drawable_names(('قطة',)) == ('قطة',)
     apart = sum(drawn(letter).shape[1] for letter in 'قطة')
     assert drawn('قطة').shape[1] < 0.9 * apart
 
 
 def test_names_are_drawn_on_one_line_and_empty_ones_by_number():
-    assert fonts.drawable_names(['traffic\nlight', ' a\tb\x00 ', '', '\n']) == (
+    assert fonts.drawable_names(('traffic\nlight', ' a\tb\x00 ', '', '\n')) == (
         'traffic light',
         'a b',
         'class 2',

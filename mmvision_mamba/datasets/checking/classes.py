@@ -27,12 +27,14 @@ class Labels(NamedTuple):
         reduce_zero_label: Whether 0 in a seg map is unlabelled and k + 1 is class k; None in
             detection.
         in_coco_format: Whether its annotation file is read as COCO's.
+        palette: An RGB colour for each class; None where nothing says them.
     """
 
     classes: tuple[str, ...] | None
     given: bool
     reduce_zero_label: bool | None
     in_coco_format: bool
+    palette: list | None = None
 
 
 def dataset_labels(dataset: dict, scope: str | None) -> Labels:
@@ -56,6 +58,7 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
         'classes' in metainfo,
         dataset.get('reduce_zero_label', _default_of(kind, 'reduce_zero_label')),
         getattr(getattr(kind, 'COCOAPI', None), '__name__', None) == 'COCO',
+        _palette(classes, metainfo, own),
     )
     if len(set(classes or ())) < len(classes or ()):
         raise InputError(f'metainfo.classes names a class twice: {shown_names(classes)}')
@@ -86,7 +89,7 @@ def check_heads(cfg: Config, labels: Labels, where: str) -> None:
         return
     count = len(labels.classes)
     source = 'metainfo.classes names' if labels.given else 'its type, without metainfo.classes, has'
-    heads = list(_heads(cfg.model, 'model'))
+    heads = list(class_counts(cfg.model, 'model'))
     wrong = [f'{key} is {number}' for key, number, _ in heads if number != count]
     if wrong:
         raise InputError(
@@ -117,6 +120,23 @@ def check_pipeline(dataset: dict, labels: Labels, where: str) -> None:
                 f'data set {labels.reduce_zero_label}: leave it out of the pipeline, and give the '
                 'data set True only if 0 is unlabelled in its seg maps and 1 the first class'
             )
+
+
+def class_counts(node: object, key: str) -> Iterator[tuple[str, int, dict]]:
+    """Key, value and owner of each count of classes below a node of a model's config."""
+    if isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from class_counts(child, f'{key}.{index}')
+    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
+        return
+    if node.get('num_things_classes') is not None:
+        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
+        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
+    elif isinstance(node.get('num_classes'), int) and not node.get('class_agnostic'):
+        yield f'{key}.num_classes', node['num_classes'], node
+    for name, child in node.items():
+        if name not in _OTHER_PARTS:
+            yield from class_counts(child, f'{key}.{name}')
 
 
 def shown_names(names: tuple[str, ...] | list[str], most: int = 6) -> str:
@@ -154,6 +174,17 @@ def _names(classes: object) -> tuple[str, ...] | None:
     return None if classes is None else tuple(classes)
 
 
+def _palette(classes: tuple[str, ...] | None, *metainfos: dict) -> list | None:
+    """The colours of the first of some data sets' metainfo that has one for every class."""
+    for metainfo in metainfos:
+        palette = metainfo.get('palette')
+        if isinstance(palette, (list, tuple)):
+            colours = dict(zip(_names(metainfo.get('classes', classes)) or (), palette))
+            if classes and all(name in colours for name in classes):
+                return [colours[name] for name in classes]
+    return None
+
+
 def _default_of(kind: type | None, parameter: str) -> object:
     for base in getattr(kind, '__mro__', ()):
         found = inspect.signature(base.__init__).parameters.get(parameter)
@@ -175,23 +206,6 @@ def _check_segmentation_classes(labels: Labels, metainfo: dict, kind: type | Non
         raise InputError(
             f'metainfo.palette has {len(palette)} colours for {len(labels.classes)} classes'
         )
-
-
-def _heads(node: object, key: str) -> Iterator[tuple[str, int, dict]]:
-    """Key, value and owner of each count of classes below a node of a model's config."""
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _heads(child, f'{key}.{index}')
-    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
-        return
-    if node.get('num_things_classes') is not None:
-        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
-        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
-    elif isinstance(node.get('num_classes'), int) and not node.get('class_agnostic'):
-        yield f'{key}.num_classes', node['num_classes'], node
-    for name, child in node.items():
-        if name not in _OTHER_PARTS:
-            yield from _heads(child, f'{key}.{name}')
 
 
 def _class_weights(head: dict, count: int) -> Iterator[tuple[str, list, tuple[int, ...]]]:
