@@ -1,17 +1,17 @@
 """What was computed for visitors, kept so that nothing is computed again for a slider."""
 
+import pickle
 import secrets
-import sys
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..inference.results import DetectionResult, SegmentationResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analysis:
     """An image, what a model found in it, and how long that took.
 
@@ -27,13 +27,6 @@ class Analysis:
     name: str
     seconds: float
 
-    @property
-    def nbytes(self) -> int:
-        """Of the arrays in it."""
-        return self.image.nbytes + sum(
-            _nbytes(getattr(self.result, field.name)) for field in fields(self.result)
-        )
-
 
 class Analyses:
     """The newest analyses, by a token that nobody guesses; the least used are let go first.
@@ -44,14 +37,16 @@ class Analyses:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, Analysis] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Analysis, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def keep(self, analysis: Analysis) -> str:
         """Keep an analysis; returns its token."""
         token = secrets.token_urlsafe(24)
+        # Masks are kept in the form of another package, which does not say how long it is.
+        size = analysis.image.nbytes + len(pickle.dumps(analysis.result))
         with self._lock:
-            self._kept[token] = analysis
+            self._kept[token] = analysis, size
             while len(self._kept) > 1 and self._total() > self._max_bytes:
                 self._kept.popitem(last=False)
         return token
@@ -59,11 +54,13 @@ class Analyses:
     def get(self, token: str | None) -> Analysis | None:
         """The analysis with this token, or None if it was let go."""
         with self._lock:
-            if token in self._kept:
-                self._kept.move_to_end(token)
-            return self._kept.get(token)
+            if token not in self._kept:
+                return None
+            self._kept.move_to_end(token)
+            return self._kept[token][0]
 
     def let_go(self, token: str | None) -> None:
+        """Forget an analysis, if it is still kept."""
         with self._lock:
             self._kept.pop(token, None)
 
@@ -71,14 +68,4 @@ class Analyses:
         return len(self._kept)
 
     def _total(self) -> int:
-        return sum(analysis.nbytes for analysis in self._kept.values())
-
-
-def _nbytes(value: object) -> int:
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, list | tuple):
-        return sum(map(_nbytes, value))
-    if hasattr(value, '__dict__'):  # compact masks
-        return sum(map(_nbytes, vars(value).values()))
-    return sys.getsizeof(value)
+        return sum(size for _, size in self._kept.values())

@@ -44,8 +44,9 @@ def route(analyses: Analyses) -> Route:
         if analysis is None:
             return PlainTextResponse('This result was let go: send the image again', 404)
         try:
-            look = look_of([request.query_params[key] for key in vars(Look())])
-        except (KeyError, Refused) as error:
+            given = request.query_params
+            look = look_of([given.get(name, usual) for name, usual in vars(Look()).items()])
+        except Refused as error:
             return PlainTextResponse(str(error), 400)
         if file not in files_of(analysis):
             return PlainTextResponse(f'This result has no {file}', 404)

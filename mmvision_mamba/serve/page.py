@@ -22,6 +22,7 @@ _COMPUTING = dict(concurrency_id='computing', concurrency_limit=1)  # one image 
 _DRAWING = dict(concurrency_id='drawing', concurrency_limit=2)
 _DISPLAYED = 1600  # pixels of the longer side of what is sent to be looked at
 _EMPTY = 'Drop an image, take one by the webcam, or choose an example.'
+_DETECTORS = ('score', 'boxes')
 FILES = {'image.png': 'Image', 'coco.json': 'COCO JSON', 'label_map.png': 'Label map'}
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
@@ -139,10 +140,9 @@ class Page:
             ]
 
     def visible_controls(self, model: str) -> list[dict]:
-        """Scores and boxes are of detectors."""
+        """Updates of the controls, of which some are for detectors alone."""
         detects = self._detects(model)
-        visible = dict(score=detects, boxes=detects)
-        return [gr.update(visible=visible.get(key, True)) for key in Look.__dataclass_fields__]
+        return [gr.update(visible=detects or name not in _DETECTORS) for name in vars(Look())]
 
     def analyse(self, image: object, model: object, token: str | None, *look: object) -> list:
         """Compute a result for a visitor, whose former one is let go; all but the token is theirs.

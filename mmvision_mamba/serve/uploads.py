@@ -1,16 +1,18 @@
 """A visitor's file, looked at before it is decoded."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import InputError
 from ..inference.image_files import read_image
 from .limits import Limits
 
-# Those of cameras, screens and scanners; Pillow's names. MPO is what many phones write as .jpg.
-FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'TIFF')
+# Those of cameras, screens and scanners.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
 _ACCEPTED = 'JPEG, PNG, WebP, BMP and TIFF are'
 
 
@@ -28,10 +30,11 @@ def uploaded_file(path: object, folder: Path) -> Path:
     Raises:
         Refused: It is not a path of a file within ``folder``, links resolved.
     """
-    if isinstance(path, str) and '\0' not in path:
-        file = Path(path).resolve()
-        if file.is_relative_to(folder.resolve()) and file.is_file():
-            return file
+    if isinstance(path, str):
+        with suppress(OSError, ValueError):  # too long, or not a path at all
+            file = Path(path).resolve()
+            if file.is_relative_to(folder.resolve()) and file.is_file():
+                return file
     raise Refused('This file was not uploaded here, or not lately: upload it first.')
 
 
@@ -58,8 +61,8 @@ def read_upload(path: Path, limits: Limits) -> np.ndarray:
     if width * height > limits.pixels:
         raise Refused(f'This image has {width} × {height} pixels: {_at_most(limits)}.')
     try:
-        return read_image(path)
-    except Exception as error:  # whatever a decoder makes of a damaged file
+        return read_image(path, limits.pixels)
+    except InputError as error:
         raise Refused('This image is damaged and cannot be decoded.') from error
 
 

@@ -67,13 +67,11 @@ def table(analysis: Analysis, look: Look) -> dict[str, list]:
 
 def draw(analysis: Analysis, look: Look) -> np.ndarray:
     """The image with its result drawn on it: (H, W, 3) uint8 RGB."""
-    return _enough(analysis.result, look).draw(
-        analysis.image,
-        opacity=look.opacity,
-        boxes=look.boxes,
-        masks=look.masks,
-        labels=look.labels,
-    )
+    result, opacity = _enough(analysis.result, look), look.opacity
+    if isinstance(result, SegmentationResult) and not look.masks:
+        opacity = 0  # which leaves their outlines
+    options = dict(boxes=look.boxes, masks=look.masks, labels=look.labels)
+    return result.draw(analysis.image, opacity=opacity, **options)
 
 
 def coco(analysis: Analysis, look: Look) -> dict[str, list]:
