@@ -1,17 +1,15 @@
 """Results drawn over their images, through supervision."""
 
-from typing import TYPE_CHECKING
-
+import cv2
 import numpy as np
+import supervision as sv
 
 from ..errors import InputError
 from . import fonts
 from .colors import ink_on
 from .placement import beside_boxes, within_regions
+from .results import DetectionResult, SegmentationResult
 from .sheets import captioned, contact_sheet, font_size, legend_bar, side_by_side
-
-if TYPE_CHECKING:
-    from .results import DetectionResult, SegmentationResult
 
 __all__ = ['contact_sheet', 'draw', 'drawing_scale', 'side_by_side']
 
@@ -40,7 +38,7 @@ def drawing_scale(image_size: tuple[int, int]) -> int:
 
 def draw(
     image: np.ndarray,
-    result: 'DetectionResult | SegmentationResult',
+    result: DetectionResult | SegmentationResult,
     *,
     opacity: float = 0.5,
     boxes: bool = True,
@@ -83,7 +81,7 @@ def draw(
     scale = scale or drawing_scale(result.image_size)
     canvas = _enlarged(image, scale)
     names = fonts.drawable_names(result.class_names)
-    if hasattr(result, 'label_map'):
+    if isinstance(result, SegmentationResult):
         unnamed = _draw_label_map(canvas, result, names, scale, opacity, labels)
     else:
         result = result.above(score)
@@ -95,20 +93,22 @@ def draw(
     return canvas if caption is None else captioned(canvas, caption)
 
 
-def _check(image: np.ndarray, result: 'DetectionResult | SegmentationResult', opacity: float):
+def _check(image: np.ndarray, result: DetectionResult | SegmentationResult, opacity: float) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
         given = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image)
         raise InputError(f'an image to draw on is a (height, width, 3) uint8 array, not {given}')
-    if image.shape != (*result.image_size, 3):
-        wanted = (*result.image_size, 3)
-        raise InputError(f'the image to draw on is {image.shape}, but the result is of {wanted}')
+    size = tuple(result.image_size)
+    if image.shape != (*size, 3):
+        raise InputError(
+            f'the image to draw on is {image.shape}, but the result is of {(*size, 3)}'
+        )
+    if isinstance(result, SegmentationResult) and result.label_map.shape != size:
+        raise InputError(f'a label map of {result.label_map.shape} is not of an image of {size}')
     if not 0 <= opacity <= 1:
         raise InputError(f'opacity {opacity} is not between 0 and 1')
 
 
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
-    import cv2
-
     if scale == 1:
         return np.array(image)
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -120,14 +120,12 @@ def _line_width(canvas: np.ndarray) -> int:
 
 def _draw_objects(
     canvas: np.ndarray,
-    result: 'DetectionResult',
+    result: DetectionResult,
     scale: int,
     opacity: float,
     boxes: bool,
     masks: bool,
 ) -> None:
-    import supervision as sv
-
     detections = result.to_supervision()
     if scale > 1 and detections.mask is not None:
         detections.mask = detections.mask.resize(canvas.shape[:2])
@@ -152,7 +150,7 @@ def _boxes_within(boxes: np.ndarray, canvas: np.ndarray, margin: int) -> np.ndar
 
 def _draw_labels(
     canvas: np.ndarray,
-    result: 'DetectionResult',
+    result: DetectionResult,
     names: tuple[str, ...],
     scale: int,
     scores: bool,
@@ -197,31 +195,18 @@ def _paste(canvas: np.ndarray, label: np.ndarray, place: np.ndarray) -> None:
 
 def _draw_label_map(
     canvas: np.ndarray,
-    result: 'SegmentationResult',
+    result: SegmentationResult,
     names: tuple[str, ...],
     scale: int,
     opacity: float,
     labels: bool,
 ) -> dict[int, str]:
     """Colour the regions and label them where labels fit; the names of all classes present."""
-    import cv2
-
-    label_map = result.label_map.repeat(scale, axis=0).repeat(scale, axis=1)
-    pixels = np.zeros(len(names) + 1, np.int64)  # the last of what is no class
-    edge = np.zeros(label_map.shape, np.uint8)
-    edge[:, 1:] |= label_map[:, 1:] != label_map[:, :-1]
-    edge[1:] |= label_map[1:] != label_map[:-1]
-    edge = cv2.dilate(edge, np.ones((_line_width(canvas),) * 2, np.uint8))
-    for start in range(0, len(canvas), _ROWS):  # in bounded memory
-        rows = np.s_[start : start + _ROWS]
-        block = np.where(label_map[rows] < len(names), label_map[rows], len(names)).astype(np.int64)
-        pixels += np.bincount(block.ravel(), minlength=len(pixels))
-        palette = np.vstack([result.palette, [(0, 0, 0)]]).astype(np.uint8)
-        colors = palette[block]
-        blended = cv2.addWeighted(canvas[rows], 1 - opacity, colors, opacity, 0)
-        blended = np.where(edge[rows, :, None] > 0, colors, blended)
-        canvas[rows] = np.where(block[..., None] < len(names), blended, canvas[rows])
-    present = np.flatnonzero(pixels[:-1])
+    label_map = result.label_map
+    if scale > 1:
+        label_map = label_map.repeat(scale, axis=0).repeat(scale, axis=1)
+    pixels = _color(canvas, label_map, result.palette, opacity)
+    present = np.flatnonzero(pixels)
     if labels:
         size = font_size(*canvas.shape[:2])
         drawn = {
@@ -234,8 +219,30 @@ def _draw_label_map(
     return {int(label): names[label] for label in present}
 
 
+def _color(
+    canvas: np.ndarray, label_map: np.ndarray, palette: np.ndarray, opacity: float
+) -> np.ndarray:
+    """Blend the classes' colours in, whole along the regions' edges; (K,) pixels of each class."""
+    classes = len(palette)
+    palette = np.vstack([palette, [(0, 0, 0)]]).astype(np.uint8)  # the last is of no class
+    pixels = np.zeros(classes + 1, np.int64)
+    edge = np.zeros(label_map.shape, np.uint8)
+    edge[:, 1:] |= label_map[:, 1:] != label_map[:, :-1]
+    edge[1:] |= label_map[1:] != label_map[:-1]
+    edge = cv2.dilate(edge, np.ones((_line_width(canvas),) * 2, np.uint8)).astype(bool)
+    for start in range(0, len(canvas), _ROWS):  # in bounded memory
+        rows = np.s_[start : start + _ROWS]
+        labels = np.minimum(label_map[rows].astype(np.int64), classes)
+        pixels += np.bincount(labels.ravel(), minlength=classes + 1)
+        colors = palette[labels]
+        blended = cv2.addWeighted(canvas[rows], 1 - opacity, colors, opacity, 0)
+        np.copyto(blended, colors, where=edge[rows, :, None])
+        np.copyto(canvas[rows], blended, where=(labels < classes)[..., None])
+    return pixels[:-1]
+
+
 def _with_legend(
-    canvas: np.ndarray, result: 'DetectionResult | SegmentationResult', texts: dict[int, str]
+    canvas: np.ndarray, result: DetectionResult | SegmentationResult, texts: dict[int, str]
 ) -> np.ndarray:
     colors = [tuple(map(int, result.palette[label])) for label in texts]
     size = font_size(*canvas.shape[:2])

@@ -1,5 +1,6 @@
 """Where labels go: inside the image, off each other, and off the objects where there is room."""
 
+import cv2
 import numpy as np
 
 _HARM = (
@@ -88,8 +89,6 @@ def within_regions(
     Returns:
         Class, and x y of the label's upper left corner, of each label.
     """
-    import cv2
-
     step = -(-max(label_map.shape) // _SIZE)
     small = label_map[::step, ::step]
     places: list[tuple[int, int, int]] = []
@@ -111,8 +110,6 @@ def within_regions(
 
 def _deep_in(region: np.ndarray, size: np.ndarray) -> np.ndarray | None:
     """Corner x y of a label of a size, all inside a region and as far from its edge as can be."""
-    import cv2
-
     width, height = size
     if height > region.shape[0] or width > region.shape[1]:
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 
 from ..errors import InputError
@@ -110,8 +111,6 @@ def legend_bar(
 
 
 def _cell(image: np.ndarray, caption: str | None, width: int) -> np.ndarray:
-    import cv2
-
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
     image = cv2.resize(image, (width, height), interpolation=how)

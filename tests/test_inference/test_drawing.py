@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -251,6 +253,14 @@ def test_another_image_than_the_result_is_of_is_refused(image, says):
     with pytest.raises(InputError) as error:
         draw(image, found((480, 640), []))
     assert says in str(error.value)
+
+
+def test_a_label_map_of_another_size_than_its_image_is_refused(gray):
+    result = replace(segmented(np.zeros((480, 640))), image_size=(240, 320))
+    with pytest.raises(
+        InputError, match=r'label map of \(480, 640\) is not of an image of \(240, 320'
+    ):
+        draw(gray(240, 320), result)
 
 
 def test_an_opacity_out_of_range_is_refused(gray):
