@@ -34,7 +34,7 @@ _READ = (
 _WRITE = (
     rf'{_UPLOAD}/?',
     r'/gradio_api/(queue/join|cancel|reset)/?',
-    rf'/gradio_api/call/(v2/)?{_NAME}/?',
+    rf'/gradio_api/(call|call/v2|run)/{_NAME}/?',
 )
 _ROUTES = {
     method: re.compile('|'.join(f'(?:{route})' for route in routes))
@@ -42,9 +42,9 @@ _ROUTES = {
 }
 _BODY = 2**20  # bytes of a request other than an upload
 _ENVELOPE = 2**16  # bytes of an upload around the file
-# The page runs Gradio's own inline scripts, and needs nothing of any other server.
+# Gradio's page has scripts in itself, and makes some from texts; other servers it needs none of.
 _HEADERS = {
-    'Content-Security-Policy': "default-src 'self' 'unsafe-inline' data: blob:; "
+    'Content-Security-Policy': "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'",
     'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff',

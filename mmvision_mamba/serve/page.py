@@ -23,12 +23,21 @@ _DRAWING = dict(concurrency_id='drawing', concurrency_limit=2)
 _DISPLAYED = 1600  # pixels of the longer side of what is sent to be looked at
 _EMPTY = 'Drop an image, take one by the webcam, or choose an example.'
 _DETECTORS = ('score', 'boxes')
-FILES = {'image.png': 'Image', 'coco.json': 'COCO JSON', 'label_map.png': 'Label map'}
+FILES = {
+    'image.png': 'Download image',
+    'coco.json': 'Download COCO JSON',
+    'label_map.png': 'Download label map',
+}
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
-.status { min-height: 1.5em; }
-.status .refused { color: var(--error-text-color); font-weight: 600; }
-.dark .status .refused { color: #fca5a5; }
+#status { padding: 0.5rem 0; }
+#status .html-container { padding: 0; }
+#status p { font-size: var(--text-lg); margin: 0; }
+#status .refused { color: var(--error-text-color); font-weight: 600; }
+.hint p { font-size: var(--text-sm); opacity: 0.8; }
+#model input { padding-right: 2rem; text-overflow: ellipsis; }
+#drawn { height: 480px; }
+@media (max-width: 640px) { #drawn { height: 100vw; } }
+footer .divider { display: none; }
 """
 
 
@@ -55,28 +64,31 @@ class Page:
             token = gr.State(delete_callback=self.analyses.let_go)
             with gr.Row():
                 with gr.Column(min_width=320):
-                    model = gr.Dropdown(list(self.models), value=first, label='Model')
+                    model = gr.Dropdown(
+                        list(self.models), value=first, label='Model', elem_id='model'
+                    )
                     image = gr.Image(
                         label='Image',
                         type='filepath',
                         sources=['upload', 'webcam', 'clipboard'],
                         height=320,
+                        alt_text='Your image',
                         buttons=['fullscreen'],
                         elem_id='image',
                     )
-                    if examples:
-                        gr.Examples([str(path) for path in examples], image, label='Examples')
                     gr.Markdown(
                         f'At most {megabytes(self.limits.upload_bytes)} and '
                         f'{self.limits.pixels / 1e6:.3g} million pixels.',
                         elem_classes='hint',
                     )
+                    if examples:
+                        gr.Examples([str(path) for path in examples], image, label='Examples')
                 with gr.Column(scale=2, min_width=320):
-                    status = gr.HTML(_status(_EMPTY), elem_id='status')
+                    status = gr.HTML(_status(_EMPTY), padding=False, elem_id='status')
                     drawn = gr.Image(
                         label='Result',
                         interactive=False,
-                        height=480,
+                        alt_text='The image with what was found',
                         buttons=['fullscreen'],
                         elem_id='drawn',
                     )
@@ -101,8 +113,8 @@ class Page:
                 model,
                 look,
                 show_progress='hidden',
-                queue=False,
                 api_visibility='private',
+                **_DRAWING,
             )
             gr.on(
                 [control.change for control in look],
@@ -123,13 +135,23 @@ class Page:
         """In the order of :class:`.views.Look`'s fields."""
         look, detects = Look(), self._detects(model)
         with gr.Row(elem_id='sliders'):
-            score = gr.Slider(0, 1, look.score, step=0.01, label='Score, at least', visible=detects)
-            opacity = gr.Slider(0, 1, look.opacity, step=0.05, label='Opacity')
+            numbers = [
+                gr.Slider(
+                    *(0, 1, look.score),
+                    step=0.01,
+                    label='Least score',
+                    visible=detects,
+                    elem_id='score',
+                ),
+                gr.Slider(0, 1, look.opacity, step=0.05, label='Opacity', elem_id='opacity'),
+            ]
         with gr.Row(elem_id='toggles'):
-            boxes = gr.Checkbox(look.boxes, label='Boxes', visible=detects)
-            masks = gr.Checkbox(look.masks, label='Masks')
-            labels = gr.Checkbox(look.labels, label='Labels')
-        return [score, opacity, boxes, masks, labels]
+            switches = [
+                gr.Checkbox(look.boxes, label='Boxes', visible=detects, elem_id='boxes'),
+                gr.Checkbox(look.masks, label='Masks', elem_id='masks'),
+                gr.Checkbox(look.labels, label='Labels', elem_id='labels'),
+            ]
+        return [*numbers, *switches]
 
     @staticmethod
     def _files() -> list[gr.Button]:
@@ -227,9 +249,7 @@ class Page:
 
 def _status(text: str, refused: bool = False) -> str:
     kind = 'refused' if refused else 'said'
-    return (
-        f'<div class="status" role="status"><span class="{kind}">{html.escape(text)}</span></div>'
-    )
+    return f'<p role="status" class="{kind}">{html.escape(text)}</p>'
 
 
 def _nothing(text: str, refused: bool = False) -> list:

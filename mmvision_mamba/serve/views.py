@@ -54,7 +54,7 @@ def look_of(values: Sequence[object]) -> Look:
 def sentence(analysis: Analysis, look: Look) -> str:
     """What was found, how large the image is and how long it took."""
     height, width = analysis.image.shape[:2]
-    return f'{_found(analysis.result, look)} · {width} × {height} pixels · {analysis.seconds:.2g} s'
+    return f'{_found(analysis.result, look)} · {width} × {height} pixels · {analysis.seconds:.2f} s'
 
 
 def table(analysis: Analysis, look: Look) -> dict[str, list]:
@@ -128,7 +128,7 @@ def _detections(result: DetectionResult) -> list[list]:
     return [
         [
             result.class_names[label],
-            round(float(score), 3),
+            f'{score:.3f}',
             ', '.join(f'{edge:.0f}' for edge in box),
             area,
         ]

@@ -1,12 +1,13 @@
 """A page in front of two small models of random weights, for the tests of this folder."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmvision_mamba.checkpoints.publishing import publish
@@ -20,7 +21,7 @@ MODEL_NAMES = {
     'mask_rcnn_mambavision_demo_shapes': COCO_METAINFO,
     'upernet_mambaout_demo_shapes': ADE_METAINFO,
 }
-LIMITS = Limits(upload_bytes=500_000, pixels=1_000_000, queue=3)
+LIMITS = Limits(upload_bytes=4_000_000, pixels=3_000_000, queue=3)
 
 
 class Watched:
@@ -50,20 +51,36 @@ class Watched:
         self._free.set()
 
 
+class Renamed:
+    """A predictor whose classes a stranger has named."""
+
+    task = 'detection'
+    names = ('<img src=x onerror=document.title=1>', '**bold** [a](http://x)', *['{{7*7}}'] * 3)
+
+    def __init__(self, predictor: Watched) -> None:
+        self._predictor = predictor
+
+    def __call__(self, image):
+        return replace(self._predictor(image), class_names=self.names)
+
+
 @pytest.fixture(scope='session')
 def published(tmp_path_factory) -> dict[str, Path]:
-    """Published files of untrained models; a class's score is spread from 0 to 1."""
+    """Published files of untrained models, the detector one of at most eight objects."""
     folder = tmp_path_factory.mktemp('published')
     files = {}
     for name, labels in MODEL_NAMES.items():
         cfg = load_config(str(CONFIGS / f'{name}.py'))
+        if 'roi_head' in cfg.model:
+            cfg.model.test_cfg.rcnn.max_per_img = 8
         torch.manual_seed(0)
-        model = MODELS.build(cfg.model)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build(cfg.model)
         model.init_weights()
         state = model.state_dict()
         for key in state:
             if key.endswith('fc_cls.weight'):
-                state[key] *= 100
+                state[key] *= 5  # else all scores are alike
         checkpoint = dict(state_dict=state, meta=dict(dataset_meta=labels))
         files[name] = publish(cfg, checkpoint, {}, folder, name)
     return files
@@ -76,6 +93,7 @@ def served_page(published):
     from mmvision_mamba.serve.server import served
 
     models = {name: Watched(Predictor(str(file))) for name, file in published.items()}
+    models['stranger'] = Renamed(next(iter(models.values())))
     with served(models, limits=LIMITS) as page:
         yield page
 
@@ -83,7 +101,7 @@ def served_page(published):
 @pytest.fixture
 def models(served_page) -> list[Watched]:
     """The detector and the segmentor, counting from zero."""
-    watched = list(served_page.page.models.values())
+    watched = list(served_page.page.models.values())[:2]
     for model in watched:
         model.calls = model.most_running = 0
     yield watched
@@ -100,8 +118,8 @@ def images(tmp_path_factory) -> dict[str, Path]:
     text = folder / 'text.png'
     text.write_text('I am no image')
     large = folder / 'large.png'
-    Image.new('1', (1001, 1000)).save(large)
+    Image.new('1', (1501, 2000)).save(large)
     heavy = folder / 'heavy.png'
-    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
     Image.fromarray(noise).save(heavy)
     return dict(image=first, other=second, text=text, large=large, heavy=heavy)

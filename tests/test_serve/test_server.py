@@ -107,7 +107,7 @@ def test_a_program_is_told_what_is_wrong(client, images):
     _, said = client.predict(image=dict(path=client.uploaded(images['text'])))
     assert 'not an image' in said['error']
     _, said = client.predict(image=dict(path=client.uploaded(images['large'])))
-    assert said['error'].startswith('This image has 1001 × 1000 pixels')
+    assert said['error'].startswith('This image has 1501 × 2000 pixels')
 
 
 PATHS = [
@@ -227,37 +227,51 @@ def test_an_upload_stays_in_its_folder_whatever_it_is_called(client, served_page
 
 
 def test_an_upload_of_too_many_bytes_is_refused(client):
-    assert client.upload(bytes(500_001))[0] == 413
-    assert client.upload(bytes(10_000_000))[0] == 413
+    assert client.upload(bytes(4_000_001))[0] == 413
 
 
-def test_also_one_that_does_not_say_how_long_it_is(served_page):
-    """The connection of a sender that never ends is ended."""
-    where = urlsplit(served_page.url)
-    for path, kind in (
-        ('/gradio_api/upload', 'multipart/form-data; boundary=x'),
-        ('/gradio_api/queue/join', 'application/json'),
-    ):
-        with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
-            connection.sendall(
-                f'POST {path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: {kind}\r\n'
-                'Transfer-Encoding: chunked\r\n\r\n'.encode()
-            )
-            start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
-            try:
-                for _ in range(100):
-                    connection.sendall(b'%x\r\n%s\r\n' % (len(start), start))
-                    start = bytes(50_000)
-            except ConnectionError:
-                pass
-            assert b' 413 ' in connection.recv(100)
+POSTS = (
+    ('/gradio_api/upload', 'multipart/form-data; boundary=x'),
+    ('/gradio_api/queue/join', 'application/json'),
+)
+
+
+def connect(url):
+    where = urlsplit(url)
+    return socket.create_connection((where.hostname, where.port), timeout=30)
+
+
+@pytest.mark.parametrize(('path', 'kind'), POSTS)
+def test_a_long_request_is_refused_before_it_is_read(served_page, path, kind):
+    with connect(served_page.url) as connection:
+        connection.sendall(
+            f'POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n'
+            'Content-Length: 1000000000\r\n\r\n'.encode()
+        )
+        assert b' 413 ' in connection.recv(100)
+
+
+@pytest.mark.parametrize(('path', 'kind'), POSTS)
+def test_a_request_that_does_not_say_how_long_it_is_is_cut_off(served_page, path, kind):
+    with connect(served_page.url) as connection:
+        connection.sendall(
+            f'POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n'
+            'Transfer-Encoding: chunked\r\n\r\n'.encode()
+        )
+        start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        try:
+            for _ in range(200):
+                connection.sendall(b'%x\r\n%s\r\n' % (len(start), start))
+                start = bytes(50_000)
+        except ConnectionError:
+            pass
+        assert b' 413 ' in connection.recv(100)
 
 
 def test_json_that_is_none_or_without_end_is_refused(client):
     kind = {'Content-Type': 'application/json'}
     for body in (b'{', b'[' * 500_000, b'\xff'):
         assert client('/gradio_api/queue/join', body, **kind)[0] == 400
-    assert client('/gradio_api/queue/join', bytes(2_000_000), **kind)[0] == 413
 
 
 def test_who_finds_the_queue_full_is_told(client, models, images):

@@ -65,8 +65,8 @@ def test_where_no_object_scores_enough_the_best_is_named(detection):
 
 def test_detections_are_listed_with_class_score_box_and_area_of_the_mask(detection):
     assert table(detection, Look(score=0.3))['data'] == [
-        ['Hündin', 0.9, '0, 0, 10, 20', 200],
-        ['cat', 0.4, '5, 5, 45, 35', 100],
+        ['Hündin', '0.900', '0, 0, 10, 20', 200],
+        ['cat', '0.400', '5, 5, 45, 35', 100],
     ]
     assert len(table(detection, Look(score=0.5))['data']) == 1
 
