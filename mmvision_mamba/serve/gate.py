@@ -40,8 +40,8 @@ _ROUTES = {
     method: re.compile('|'.join(f'(?:{route})' for route in routes))
     for method, routes in (('GET', _READ), ('HEAD', _READ), ('POST', _WRITE))
 }
-_BODY = 2**20  # bytes of a request other than an upload
-_ENVELOPE = 2**16  # bytes of an upload around the file
+_BODY = 1_000_000  # bytes of a request other than an upload
+_ENVELOPE = 50_000  # bytes of an upload around the file
 # Gradio's page has scripts in itself, and makes some from texts; other servers it needs none of.
 _HEADERS = {
     'Content-Security-Policy': "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "

@@ -16,9 +16,9 @@ class Limits:
         sessions: Visitors whose state is kept.
     """
 
-    upload_bytes: int = 20 * 2**20
+    upload_bytes: int = 20_000_000
     pixels: int = 25_000_000
-    stored_bytes: int = 2 * 2**30
-    cached_bytes: int = 2**30
+    stored_bytes: int = 2_000_000_000
+    cached_bytes: int = 1_000_000_000
     queue: int = 20
     sessions: int = 500

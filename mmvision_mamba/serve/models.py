@@ -21,18 +21,18 @@ def load_models(sources: Sequence[str], device: str = 'auto') -> dict[str, Predi
     Raises:
         InputError: A source is given twice, or is none of those.
     """
-    models: dict[str, Predictor] = {}
+    named: dict[str, tuple[str, str | None]] = {}
     for source in sources:
         model, weights = split(source)
-        name = Path(model).stem if _is_file_name(model) else Path(model).name
-        if name in models and weights is not None:
+        name = _name(model)
+        if name in named and weights is not None:
             name = f'{name}, {Path(weights).stem}'
-        if name in models:
-            raise InputError(
-                f'MODEL {source}: there is another model named {name}; rename one of the files'
-            )
-        models[name] = Predictor(model, weights, device=device)
-    return models
+        if name in named:
+            raise InputError(f'MODEL {source}: another one is named {name} too: rename a file')
+        named[name] = model, weights
+    return {
+        name: Predictor(model, weights, device=device) for name, (model, weights) in named.items()
+    }
 
 
 def split(source: str) -> tuple[str, str | None]:
@@ -66,5 +66,7 @@ def demo_models(folder: Path) -> list[str]:
     return trained
 
 
-def _is_file_name(model: str) -> bool:
-    return Path(model).suffix in ('.py', '.safetensors', '.pth')
+def _name(model: str) -> str:
+    """Of a file or a folder the last part of its path, without the suffix of a file."""
+    path = Path(model)
+    return path.stem if path.suffix in ('.py', '.safetensors') else path.resolve().name

@@ -67,7 +67,7 @@ def read_upload(path: Path, limits: Limits) -> np.ndarray:
 
 
 def megabytes(size: int) -> str:
-    return f'{size / 2**20:.3g} MB'
+    return f'{size / 1e6:.3g} MB'
 
 
 def _at_most(limits: Limits) -> str:
