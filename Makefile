@@ -9,6 +9,8 @@ VENV ?= .venv
 # A copy of the package with its own library: the normal one stays as it is.
 SANITIZED = build/sanitized
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZED_TESTS = $(addprefix test_ops/,test_sanitizers.py test_attention.py test_batch_norm.py \
+	test_scan/test_cpu.py test_scan/test_selective_scan.py) test_tools/test_signals_in_mid_step.py
 
 .PHONY: env demo test test-fast test-sanitize lint clean
 
@@ -33,8 +35,7 @@ test-sanitize: env
 	@PYTHONPATH=$(CURDIR)/$(SANITIZED) \
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(VENV)/bin/pytest tests/test_ops/test_attention.py tests/test_ops/test_scan/test_cpu.py \
-		tests/test_ops/test_scan/test_selective_scan.py tests/test_tools/test_signals_in_mid_step.py
+		$(VENV)/bin/pytest $(addprefix tests/,$(SANITIZED_TESTS))
 
 lint: env
 	@$(VENV)/bin/ruff check .

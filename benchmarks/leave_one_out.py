@@ -113,7 +113,7 @@ def main() -> None:
                         times_all=round(median(ratios), 3),
                     )
                 )
-    table = Table(*rows[0], title=f'Levers, float32, {machine("cpu")}')
+    table = Table(*rows[0], title=f'Times without one thing each, float32, {machine("cpu")}')
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console(width=110).print(table)

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from .checkpoints.published_file import SUFFIX, read_published
 from .checkpoints.reader_config import config_around
@@ -56,9 +57,18 @@ def load_config(path: str, options: dict | None = None) -> Config:
         cfg.merge_from_dict(options or {})
     except (TypeError, KeyError) as error:
         raise InputError(f'--cfg-options cannot be merged into {path}: {error.args[0]}') from error
+    if any(key.split('.')[0] == 'custom_imports' for key in options or {}):
+        _import_modules(cfg.custom_imports)  # reading the file imported those of the file alone
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _fit_to_workers(cfg.get(key) or {})
     return cfg
+
+
+def _import_modules(custom_imports: dict) -> None:
+    try:
+        import_modules_from_strings(**custom_imports)
+    except (ImportError, TypeError) as error:
+        raise InputError(f'--cfg-options custom_imports: {error}') from error
 
 
 def _fit_to_workers(loader: dict) -> None:

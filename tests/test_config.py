@@ -1,4 +1,5 @@
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,18 @@ def test_options_that_are_named_instead_are_taken():
 def test_the_pipeline_of_test_time_augmentation_is_an_option():
     cfg = load_config(MASK_RCNN, {'tta_pipeline.1.transforms.1.1.prob': 0.5})
     assert cfg.tta_pipeline[1].transforms[1][1].prob == 0.5
+
+
+def test_modules_that_an_option_names_are_imported(tmp_path, monkeypatch):
+    (tmp_path / 'own_transforms.py').write_text('LOADED = True')
+    monkeypatch.syspath_prepend(tmp_path)
+    load_config(MASK_RCNN, {'custom_imports.imports': ['mmvision_mamba', 'own_transforms']})
+    assert sys.modules.pop('own_transforms').LOADED
+
+
+def test_a_module_that_an_option_names_and_is_not_there_is_named():
+    with pytest.raises(InputError, match=r'custom_imports.*no_such_module'):
+        load_config(MASK_RCNN, {'custom_imports.imports': ['no_such_module']})
 
 
 def test_an_option_within_a_value_that_has_no_parts_is_refused():

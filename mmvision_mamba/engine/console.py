@@ -4,7 +4,6 @@ Known noise of other packages is named here and nowhere else.
 """
 
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from mmengine.runner import Runner
 from rich.console import Console as RichConsole
 from rich.progress import Progress
 from rich.text import Text
+
+from .rank import rank_from_environment
 
 # Of other packages, and nothing that a user of this one could act on.
 NOISE = re.compile(
@@ -136,7 +137,7 @@ class Console:
             undo.callback(handler.removeFilter, is_shown)
             handler.addFilter(is_shown)
             undo.callback(handler.setLevel, handler.level)
-            if _rank() > 0:
+            if rank_from_environment() > 0:
                 handler.setLevel(logging.ERROR)
 
     def print(self, line: str) -> None:
@@ -149,7 +150,7 @@ class Console:
 
     def report(self, line: str) -> None:
         """Show a line and log it; of several processes the first does."""
-        if _rank() == 0:
+        if rank_from_environment() == 0:
             self.print(line)
             self.log(line)
 
@@ -178,7 +179,7 @@ class Console:
 
     def _take_warning(self, text: str) -> None:
         self.log(text)
-        if self.verbose or (_rank() == 0 and not NOISE.search(text)):
+        if self.verbose or (rank_from_environment() == 0 and not NOISE.search(text)):
             self.print(text)
 
     def _is_wanted(self, record: logging.LogRecord) -> bool:
@@ -258,8 +259,3 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._take(record.getMessage().strip().rsplit('\n  ', 1)[0])
-
-
-def _rank() -> int:
-    """This process's number, before processes are connected too."""
-    return int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from .end_with_parent import end_with_parent
+from .rank import rank_from_environment
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -66,7 +67,7 @@ def _note(number: int, _) -> None:
         # elsewhere the system ends this one, in the middle of C code too.
         under_agent = 'TORCHELASTIC_RUN_ID' in os.environ
         signal.signal(signal.SIGINT, signal.SIG_IGN if under_agent else signal.SIG_DFL)
-        if os.environ.get('RANK', '0') == '0':
+        if rank_from_environment() == 0:
             with suppress(OSError):  # a closed terminal takes nothing
                 # Not by print, which may be what was interrupted.
                 os.write(2, b'\nCtrl-C: training ends once saved; a second one ends it at once.\n')

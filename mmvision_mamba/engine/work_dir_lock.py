@@ -10,9 +10,9 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import InputError
+from .rank import rank_from_environment
 
 LOCK = '.training.lock'
-_RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 _held = []  # never closed: with a file of a process, its locks on that file go
 
@@ -29,7 +29,7 @@ def lock_work_dir(work_dir: str | Path, launcher: str = 'none') -> None:
     Raises:
         InputError: Another process has it; naming that process.
     """
-    if launcher != 'none' and os.environ.get(_RANKS[launcher], '0') != '0':
+    if rank_from_environment(launcher) > 0:
         return
     path = Path(work_dir, LOCK)
     path.parent.mkdir(parents=True, exist_ok=True)
