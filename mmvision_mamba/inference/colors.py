@@ -1,5 +1,6 @@
 """Colours of classes, which stay apart for colour-blind people too."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +46,25 @@ def palette_for(num_classes: int) -> np.ndarray:
     """
     colors = _spread(1 << max(num_classes - 1, 7).bit_length())
     return colors[np.arange(num_classes) % len(colors)]
+
+
+def class_palette(
+    task: str, num_classes: int, own: Sequence[Sequence[int]] | str | None = None
+) -> np.ndarray:
+    """Colours of a model's classes, (num_classes, 3) uint8, RGB.
+
+    A segmentor keeps the palette that it brings, as of ADE20K. A segmentor without one has those of
+    :func:`palette_for`, and so has a detector: its data's palette was not made to be told apart.
+
+    Args:
+        task: ``'detection'`` or ``'segmentation'``.
+        num_classes: How many.
+        own: RGB of each class, of the model's data set; None, empty or a word (MMEngine's
+            ``'random'``) where it has none.
+    """
+    if task == 'detection' or own is None or isinstance(own, str) or len(own) != num_classes:
+        return palette_for(num_classes)
+    return np.array(own, np.uint8).reshape(num_classes, 3)
 
 
 def ink_on(paper: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -15,7 +15,8 @@ __all__ = ['contact_sheet', 'draw', 'drawing_scale', 'side_by_side']
 
 _SMALL = 320  # pixels of the shorter side below which an image is drawn enlarged,
 _LEAST_SIDE, _MOST_SIDE = 480, 1600  # to what on the shorter side, or at most on the longer
-_SMALLER = (1, 0.8, 0.65)  # font sizes tried in turn where labels find no room
+_SMALLER = (1, 0.8, 0.65)  # font sizes tried in turn where labels find no room,
+_LEGEND = 0.2  # or where a legend takes more than this of the image's height
 _LEAST_FONT = 10  # pixels
 _ROWS = 512  # of a label map coloured at once
 
@@ -23,8 +24,8 @@ _ROWS = 512  # of a label map coloured at once
 def drawing_scale(image_size: tuple[int, int]) -> int:
     """How many times larger an image is drawn: once, but for small ones.
 
-    Of 120 pixels in height a label takes so much that nothing else is seen. So small images are
-    (below 320 pixels) are enlarged by a whole number, until the shorter side has 480 pixels or the
+    Of 120 pixels in height a label takes so much that nothing else is seen. So images whose shorter
+    side has less than 320 pixels are enlarged by a whole number, until that side has 480 or the
     longer one 1,600.
 
     Args:
@@ -246,5 +247,9 @@ def _with_legend(
 ) -> np.ndarray:
     colors = [tuple(map(int, result.palette[label])) for label in texts]
     size = font_size(*canvas.shape[:2])
-    bar = legend_bar(colors, list(texts.values()), canvas.shape[1], size)
+    for smaller in _SMALLER:
+        font = max(_LEAST_FONT, round(smaller * size))
+        bar = legend_bar(colors, list(texts.values()), canvas.shape[1], font)
+        if len(bar) <= _LEGEND * len(canvas):
+            break
     return np.concatenate([canvas, bar])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +11,10 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from .colors import palette_for
+from .colors import class_palette
+
+if TYPE_CHECKING:
+    from .results import DetectionResult, SegmentationResult
 
 
 @HOOKS.register_module()
@@ -37,18 +41,21 @@ class DrawingHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: Sequence | None = None,
     ) -> None:
-        from mmcv import imfrombytes, imwrite  # not imported with the package
+        # What is not imported with the package.
+        from mmcv import imfrombytes, imwrite
+
+        from .drawing import draw, side_by_side
 
         dataset = runner.test_dataloader.dataset
         for sample in outputs:
-            image = imfrombytes(get(sample.img_path), channel_order='rgb')
-            if 'pred_instances' in sample:
-                self._without += not (sample.pred_instances.scores > self.score_thr).any()
-                drawn = self._draw_detections(image, sample, dataset.metainfo)
-            else:
-                drawn = _draw_label_maps(image, sample, dataset.metainfo)
+            path = Path(sample.img_path)
+            truth, prediction = self._results(sample, dataset.metainfo)
+            image = imfrombytes(get(path), channel_order='rgb')
+            drawn = {} if truth is None else {'truth': draw(image, truth, scores=False)}
+            drawn['prediction'] = draw(image, prediction)
+            both = side_by_side(list(drawn.values()), list(drawn))
+            imwrite(both[..., ::-1], str(self._file(path, dataset)))
             self._drawn += 1
-            imwrite(drawn[..., ::-1], str(self._file(Path(sample.img_path), dataset)))
 
     def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         counts = torch.tensor([self._without, self._drawn])
@@ -60,16 +67,23 @@ class DrawingHook(Hook):
                 f'{self.score_thr} (default_hooks.visualization.score_thr)'
             )
 
-    def _draw_detections(self, image: np.ndarray, sample, metainfo: dict) -> np.ndarray:
-        from .drawing import draw
+    def _results(
+        self, sample, metainfo: dict
+    ) -> 'tuple[DetectionResult | SegmentationResult | None, DetectionResult | SegmentationResult]':
+        """The truth, where there is one, and the prediction of mmdet's or mmseg's data sample."""
+        from .outputs import detection_result, segmentation_result
 
-        drawn = {}
-        if 'gt_instances' in sample:
-            truth = _objects(sample.gt_instances, metainfo['classes'], image.shape[:2])
-            drawn['truth'] = draw(image, truth, scores=False)
-        found = sample.pred_instances[sample.pred_instances.scores > self.score_thr]
-        drawn['prediction'] = draw(image, _objects(found, metainfo['classes'], image.shape[:2]))
-        return _beside(drawn)
+        names = tuple(metainfo['classes'])
+        task = 'detection' if 'pred_instances' in sample else 'segmentation'
+        palette = class_palette(task, len(names), metainfo.get('palette'))
+        labels = dict(class_names=names, palette=palette)
+        if task == 'segmentation':
+            prediction = segmentation_result(sample, labels, None, probabilities=False)
+            return _true_label_map(sample, labels), prediction
+        prediction = detection_result(sample, labels, None)
+        prediction = prediction.select(prediction.scores > self.score_thr)
+        self._without += not len(prediction)
+        return _true_objects(sample, labels), prediction
 
     def _file(self, image: Path, dataset) -> Path:
         for folder in (getattr(dataset, 'data_prefix', None) or {}).values():
@@ -78,65 +92,28 @@ class DrawingHook(Hook):
         return self.folder / f'{image.stem}.png'
 
 
-def _draw_label_maps(image: np.ndarray, sample, metainfo: dict) -> np.ndarray:
-    from .drawing import draw
-    from .results import SegmentationResult
-
-    names = tuple(metainfo['classes'])
-    own = metainfo.get('palette')
-    palette = np.array(own, np.uint8) if own is not None and len(own) else palette_for(len(names))
-    drawn = {}
-    for caption, field in (('truth', 'gt_sem_seg'), ('prediction', 'pred_sem_seg')):
-        if field in sample:
-            result = SegmentationResult(
-                image_size=image.shape[:2],
-                class_names=names,
-                palette=palette,
-                label_map=_array(sample.get(field).data)[0],
-            )
-            drawn[caption] = draw(image, result)
-    return _beside(drawn)
-
-
-def _beside(drawn: dict[str, np.ndarray]) -> np.ndarray:
-    from .drawing import side_by_side
-
-    return side_by_side(list(drawn.values()), list(drawn))
-
-
-def _objects(instances, class_names: Sequence[str], image_size: tuple[int, int]):
-    """A result of mmdet's predicted or annotated instances; annotated ones score 1."""
-    import supervision as sv
-
+def _true_objects(sample, labels: dict) -> 'DetectionResult | None':
+    from .outputs import compact_masks
     from .results import DetectionResult
 
-    boxes = _array(instances.bboxes).reshape(-1, 4).astype(np.float32)
-    masks = None
-    if len(boxes) and 'masks' in instances:
-        masks = _array(instances.masks).astype(bool)
-        masks = sv.CompactMask.from_dense(masks, _around(boxes, image_size), image_size)
-    scores = instances.scores if 'scores' in instances else np.ones(len(boxes))
+    if 'gt_instances' not in sample:
+        return None
+    truth, size = sample.gt_instances, tuple(sample.ori_shape)
+    boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)  # of mmdet's box classes
     return DetectionResult(
-        image_size=image_size,
-        boxes=boxes,
-        scores=_array(scores).astype(np.float32),
-        labels=_array(instances.labels).astype(np.int64),
-        class_names=tuple(class_names),
-        palette=palette_for(len(class_names)),
-        compact_masks=masks,
+        image_size=size,
+        boxes=boxes.cpu().numpy().reshape(-1, 4),
+        scores=np.ones(len(boxes), np.float32),
+        labels=truth.labels.cpu().numpy(),
+        compact_masks=compact_masks(truth.masks.to_ndarray(), size) if 'masks' in truth else None,
+        **labels,
     )
 
 
-def _around(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Boxes (n, 4) grown to whole pixels, for no pixel of a mask to be cut off."""
-    height, width = image_size
-    grown = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])])
-    return np.clip(grown, 0, [width - 1, height - 1, width - 1, height - 1])
+def _true_label_map(sample, labels: dict) -> 'SegmentationResult | None':
+    from .results import SegmentationResult
 
-
-def _array(values) -> np.ndarray:
-    """NumPy array of a tensor, of mmdet's boxes, or of its masks."""
-    if hasattr(values, 'to_ndarray'):
-        return values.to_ndarray()
-    values = getattr(values, 'tensor', values)
-    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if 'gt_sem_seg' not in sample:
+        return None
+    label_map = sample.gt_sem_seg.data[0].cpu().numpy()
+    return SegmentationResult(image_size=label_map.shape, label_map=label_map, **labels)

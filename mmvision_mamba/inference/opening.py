@@ -17,14 +17,14 @@ from ..checkpoints.download import locate
 from ..checkpoints.published import PUBLISHED
 from ..checkpoints.published_file import SUFFIX, is_published, read_published
 from ..checkpoints.reader_config import configs_folder
-from ..checkpoints.resume import checkpoint_to_resume
+from ..checkpoints.resume import newest_whole
 from ..checkpoints.safe_load import check_whole, read_checkpoint
 from ..config import load_config
 from ..datasets.checking.check import leaf_datasets
 from ..datasets.checking.classes import class_counts, dataset_labels, shown_names
 from ..errors import InputError
 from ..state_dicts import find_state_dict, refuse_other_model
-from .colors import palette_for
+from .colors import class_palette
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
 
@@ -85,11 +85,10 @@ def open_model(
     checkpoint = read_checkpoint(path)
     classes, palette, source = _labels(cfg, path, checkpoint)
     _check_counts(cfg, classes, source)
-    if palette is None:
-        palette = palette_for(len(classes))
+    palette = class_palette(TASKS[cfg.default_scope], len(classes), palette)
     module = _build(cfg)
     _load(module, checkpoint, str(path))
-    return OpenModel(cfg, module, classes, np.array(palette, np.uint8))
+    return OpenModel(cfg, module, classes, palette)
 
 
 def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
@@ -129,28 +128,31 @@ def _work_dir(folder: Path) -> tuple[Path, Path]:
     configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
         raise InputError(f'{folder} is no work dir of a training: it holds no config (*.py)')
-    return configs[-1], _best(folder) or _newest(folder)
+    path, passed_over = _best(folder)
+    if path is None:
+        path, others = newest_whole(folder)
+        passed_over += others
+    if path is None:
+        damage = f' that is whole: {", ".join(passed_over[:3])}' if passed_over else ' yet'
+        raise InputError(f'{folder} holds no checkpoint{damage}')
+    if passed_over:
+        print_log(f'{", ".join(passed_over)}; {path.name} is taken', 'current')
+    return configs[-1], path
 
 
-def _best(folder: Path) -> Path | None:
-    for path in sorted(
-        folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime, reverse=True
-    ):
+def _best(folder: Path) -> tuple[Path | None, list[str]]:
+    """The latest of a training's best checkpoints that is whole, and what is wrong with others."""
+    passed_over = []
+    paths = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in paths:
         try:
             has_its_digest(path)
             check_whole(path)
         except InputError as error:
-            print_log(f'{error}; passed over', 'current')
+            passed_over.append(str(error))
             continue
-        return path
-    return None
-
-
-def _newest(folder: Path) -> Path:
-    newest = checkpoint_to_resume(str(folder))
-    if newest is None:
-        raise InputError(f'{folder} holds no checkpoint yet')
-    return Path(newest)
+        return path, passed_over
+    return None, passed_over
 
 
 def _labels(
@@ -192,9 +194,13 @@ def _colours(meta: Mapping) -> list | None:
         return None
     for colour in palette:
         channels = colour if isinstance(colour, list | tuple) else ()
-        if len(channels) != 3 or not all(0 <= int(channel) <= 255 for channel in channels):
+        if len(channels) != 3 or not all(map(_is_byte, channels)):
             return None
     return list(palette)
+
+
+def _is_byte(channel: object) -> bool:
+    return isinstance(channel, int | np.integer) and 0 <= channel <= 255
 
 
 def _check_counts(cfg: Config, classes: tuple[str, ...], source: str) -> None:

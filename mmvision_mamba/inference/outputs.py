@@ -40,7 +40,7 @@ def detection_result(sample, labels: dict, path: Path | None) -> DetectionResult
 
 
 def segmentation_result(
-    sample, labels: dict, path: Path | None, probabilities: bool, are_logits: bool
+    sample, labels: dict, path: Path | None, probabilities: bool
 ) -> SegmentationResult:
     """Of mmseg's ``SegDataSample``.
 
@@ -49,7 +49,6 @@ def segmentation_result(
         labels: ``class_names`` and ``palette``.
         path: The image's file, if it was one.
         probabilities: Whether to keep those of the classes.
-        are_logits: Whether ``seg_logits`` are logits, and not probabilities already.
     """
     label_map = sample.pred_sem_seg.data
     label_map = label_map.reshape(label_map.shape[-2:])
@@ -57,7 +56,7 @@ def segmentation_result(
     return SegmentationResult(
         image_size=tuple(map(int, label_map.shape)),
         label_map=label_map.to(dtype).cpu().numpy(),
-        probabilities=_probabilities(sample.seg_logits.data, are_logits) if probabilities else None,
+        probabilities=_probabilities(sample.seg_logits.data) if probabilities else None,
         path=path,
         **labels,
     )
@@ -70,13 +69,11 @@ def compact_masks(masks: Tensor | np.ndarray, size: tuple[int, int]) -> sv.Compa
     return sv.CompactMask.from_dense(masks, tight_boxes(masks), size)
 
 
-def _probabilities(scores: Tensor, are_logits: bool) -> np.ndarray:
+def _probabilities(scores: Tensor) -> np.ndarray:
     scores = scores.float()
     if len(scores) == 1:  # two classes told apart by one map, whose sigmoid is taken already
-        scores = torch.cat([1 - scores, scores])
-    elif are_logits:
-        scores = scores.softmax(dim=0)
-    return scores.cpu().numpy()
+        return torch.cat([1 - scores, scores]).cpu().numpy()
+    return scores.softmax(dim=0).cpu().numpy()
 
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:

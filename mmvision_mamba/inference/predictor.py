@@ -4,7 +4,6 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from ..datasets.checking.check import leaf_datasets
 from ..errors import InputError
 from .image_files import MAX_PIXELS
 from .input_pipeline import InputPipeline, Sample, Source
+from .mixed_precision import autocast_dtype, give_float32
 from .opening import OpenModel, open_model
 from .outputs import detection_result, segmentation_result
 from .results import DetectionResult, SegmentationResult
 
 Result = DetectionResult | SegmentationResult
 
-_AMP = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 _READERS = min(4, os.cpu_count() or 1)
 
 
@@ -51,7 +50,7 @@ class Predictor:
             ``tta_model`` say, which takes as many times longer.
         batch_size: How many images to compute at a time.
         probabilities: Whether results of a segmentor hold the probabilities of all classes, which
-            are 4 bytes for each class and pixel.
+            are 4 bytes for each class and pixel; not with ``tta``.
         cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
         max_pixels: The most that an image file may have.
 
@@ -79,8 +78,7 @@ class Predictor:
         cfg_options: Mapping | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if amp is not None and amp not in _AMP:
-            raise InputError(f'amp is {amp!r}; expected one of {", ".join(_AMP)}, or None')
+        self._amp = autocast_dtype(amp)
         if batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected 1 or more')
         self.device = _device(device)
@@ -92,7 +90,10 @@ class Predictor:
         self.probabilities = probabilities
         if probabilities and self.task != 'segmentation':
             raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
-        self._amp = _AMP.get(amp)
+        if probabilities and tta:
+            raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
+        if self._amp is not None:
+            give_float32(opened.module)
         self._tta = tta
         module = _with_augmentation(opened, str(model)) if tta else opened.module
         self._module = module.to(self.device).eval()
@@ -122,7 +123,7 @@ class Predictor:
             return next(self.stream([images]))
         if isinstance(images, list | tuple):
             return list(self.stream(images))
-        if isinstance(images, Iterable):
+        if isinstance(images, Iterable) and not isinstance(images, bytes):
             return self.stream(images)
         raise InputError(
             f'an image is a path, a NumPy array (H, W, 3) of uint8 in RGB, or a Pillow image; got '
@@ -191,17 +192,15 @@ class Predictor:
         return results
 
     def _run(self, batch: list[dict]) -> list:
-        precision = (
-            nullcontext() if self._amp is None else torch.autocast(self.device.type, self._amp)
-        )
-        with torch.no_grad(), precision:
+        mixed = self._amp is not None
+        with torch.no_grad(), torch.autocast(self.device.type, self._amp, enabled=mixed):
             return self._module.test_step(pseudo_collate(batch))
 
     def _result(self, output, path: Path | None) -> Result:
         labels = dict(class_names=self.class_names, palette=self.palette)
         if self.task == 'detection':
             return detection_result(output, labels, path)
-        return segmentation_result(output, labels, path, self.probabilities, not self._tta)
+        return segmentation_result(output, labels, path, self.probabilities)
 
 
 def _device(name: str | torch.device) -> torch.device:

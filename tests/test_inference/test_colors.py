@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvision_mamba.datasets import ADE_METAINFO, COCO_METAINFO
-from mmvision_mamba.inference.colors import ink_on, palette_for
+from mmvision_mamba.inference.colors import class_palette, ink_on, palette_for
 
 # Vienot, Brettel and Mollon, 1999, in linear RGB: another model than the colours are chosen by.
 SEEN_BY = {
@@ -44,6 +44,16 @@ def test_any_number_of_classes_gets_colors(count):
 def test_a_caller_that_changes_its_palette_changes_no_other():
     palette_for(3)[:] = 0
     assert palette_for(3).any()
+
+
+def test_a_palette_of_the_data_is_kept_for_label_maps_alone():
+    own = [(1, 2, 3), (4, 5, 6)]
+    assert class_palette('segmentation', 2, own).tolist() == [[1, 2, 3], [4, 5, 6]]
+    for task, palette in (
+        ('detection', own),
+        *(('segmentation', none) for none in (None, [], 'random', 'ab')),
+    ):
+        assert (class_palette(task, 2, palette) == palette_for(2)).all()
 
 
 def test_the_embedded_data_set_has_these_colors_for_both_tasks():

@@ -10,7 +10,7 @@ from mmvision_mamba.inference import fonts
 from mmvision_mamba.inference.colors import ink_on, palette_for
 from mmvision_mamba.inference.drawing import draw, drawing_scale
 from mmvision_mamba.inference.results import DetectionResult, SegmentationResult
-from mmvision_mamba.inference.sheets import font_size
+from mmvision_mamba.inference.sheets import font_size, legend_bar
 
 NAMES = ('circle', 'Käfer', 'star')
 
@@ -212,6 +212,13 @@ def test_a_legend_names_the_classes_present_alone(gray):
     assert not (drawing[480:] == palette_for(3)[2]).all(axis=-1).any()
 
 
+def test_a_legend_of_many_classes_is_written_smaller(gray):
+    names = tuple(f'a class named {index}' for index in range(30))
+    label_map = np.arange(480 * 640).reshape(480, 640) % 30
+    legend = draw(gray(480, 640), segmented(label_map, names))[480:]
+    assert len(legend) < len(legend_bar(palette_for(30).tolist(), names, 640, font_size(480, 640)))
+
+
 def test_a_label_map_of_no_class_is_the_image_alone(gray):
     drawing = draw(gray(480, 640), segmented(np.full((480, 640), 255)))
     assert (drawing == gray(480, 640)).all()
@@ -266,3 +273,19 @@ def test_a_label_map_of_another_size_than_its_image_is_refused(gray):
 def test_an_opacity_out_of_range_is_refused(gray):
     with pytest.raises(InputError, match='opacity 50 is not between 0 and 1'):
         draw(gray(480, 640), found((480, 640), []), opacity=50)
+
+
+def test_any_size_and_any_boxes_are_drawn():
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        height, width = random.integers(1, 400, 2)
+        count = random.integers(0, 6)
+        image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        boxes = random.uniform(-50, 450, (count, 4)).reshape(-1, 2, 2)
+        boxes = np.hstack([boxes.min(axis=1), boxes.max(axis=1)])
+        within = np.clip(boxes, 0, np.array([width, height, width, height]) - 1)
+        masks = random.random((count, height, width)) < random.random()
+        result = found((height, width), within, masks=masks if count else None)
+        drawing = draw(image, replace(result, boxes=np.float32(boxes)))
+        assert drawing.shape[1] >= width * drawing_scale((height, width))
+        draw(image, segmented(random.integers(0, 4, (height, width))), caption='x')

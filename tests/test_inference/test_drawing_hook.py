@@ -20,7 +20,7 @@ def drawn(tmp_path):
         path = tmp_path / 'images/sub/x.jpg'
         path.parent.mkdir(parents=True)
         Image.new('RGB', (640, 480), (128, 128, 128)).save(path)
-        sample.set_metainfo(dict(img_path=str(path)))
+        sample.set_metainfo(dict(img_path=str(path), ori_shape=(480, 640)))
         dataset = SimpleNamespace(metainfo=METAINFO, data_prefix=dict(img=str(tmp_path / 'images')))
         logged = []
         runner = SimpleNamespace(
