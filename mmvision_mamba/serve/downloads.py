@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from urllib.parse import quote, urlencode
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -37,6 +37,7 @@ def link(token: str, file: str, look: Look) -> str:
 
 def route(analyses: Analyses) -> Route:
     """The route that answers at those links."""
+    at_once = CapacityLimiter(2)  # as an image takes memory while it is drawn
 
     async def download(request: Request) -> Response:
         file = request.path_params['file']
@@ -50,7 +51,7 @@ def route(analyses: Analyses) -> Route:
             return PlainTextResponse(str(error), 400)
         if file not in files_of(analysis):
             return PlainTextResponse(f'This result has no {file}', 404)
-        made = await run_in_threadpool(_MAKERS[file], analysis, look)
+        made = await to_thread.run_sync(_MAKERS[file], analysis, look, limiter=at_once)
         name = quote(f'{PurePath(analysis.name).stem}-{file}', safe='')
         headers = {
             'Content-Disposition': f"attachment; filename*=UTF-8''{name}",

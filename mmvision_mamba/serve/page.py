@@ -2,6 +2,7 @@
 
 import html
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -231,14 +232,24 @@ class Page:
         path = uploaded_file(image.get('path') if isinstance(image, dict) else image, self.uploads)
         image = read_upload(path, self.limits)
         start = time.perf_counter()
-        result = self.models[model](image)
+        try:
+            result = self.models[model](image)
+        except Exception as error:  # of another's code; the server goes on
+            traceback.print_exc()
+            raise Refused('The model failed on this image.') from error
         return Analysis(image, result, path.name, time.perf_counter() - start)
 
     @staticmethod
     def _results(analysis: Analysis, token: str, look: Look) -> list:
+        """Sentence, drawn image, table, and a button for each of ``FILES``."""
+        try:
+            drawn = _displayed(views.draw(analysis, look))
+        except Exception:  # what was found is shown without it
+            traceback.print_exc()
+            drawn = None
         return [
             _status(views.sentence(analysis, look)),
-            _displayed(views.draw(analysis, look)),
+            drawn,
             gr.update(value=views.table(analysis, look), visible=True),
             *(
                 gr.update(link=link(token, file, look), visible=file in files_of(analysis))

@@ -110,6 +110,13 @@ def test_a_program_is_told_what_is_wrong(client, images):
     assert said['error'].startswith('This image has 1501 × 2000 pixels')
 
 
+def test_an_image_that_the_model_fails_on_does_not_end_the_page(client, images, tmp_path):
+    Image.new('RGB', (5000, 1)).save(tmp_path / 'line.png')
+    kind, said = client.predict(image=dict(path=client.uploaded(tmp_path / 'line.png')))
+    assert (kind, said['error']) == ('error', 'The model failed on this image.')
+    assert client.predict(image=dict(path=client.uploaded(images['image'])))[0] == 'complete'
+
+
 PATHS = [
     '/etc/passwd',
     '/proc/self/environ',
