@@ -140,7 +140,7 @@ class Page:
                 gr.Slider(
                     *(0, 1, look.score),
                     step=0.01,
-                    label='Least score',
+                    label='Score',
                     visible=detects,
                     elem_id='score',
                 ),
