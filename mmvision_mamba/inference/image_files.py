@@ -4,6 +4,7 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -15,6 +16,7 @@ MAX_PIXELS = 2**28
 _FORMATS = (
     *('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP'),
 )
+_END_OF_JPEG = b'\xff\xd9'
 _opening = threading.Lock()
 
 
@@ -51,7 +53,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                     f'image {path} is {width} x {height}, {width * height} pixels, and at most '
                     f'{max_pixels} are read (max_pixels)'
                 )
-            return to_rgb(image, f'image {path}')
+            decoded = None
+            if image.format == 'JPEG' and image.mode in ('L', 'RGB'):
+                decoded = _decode_whole_jpeg(path.read_bytes())
+            return to_rgb(image, f'image {path}') if decoded is None else decoded
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -86,6 +91,16 @@ def to_rgb(image: Image.Image, name: str = 'the image') -> np.ndarray:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
     return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
+
+
+def _decode_whole_jpeg(content: bytes) -> np.ndarray | None:
+    """Turned and in RGB, by OpenCV, which takes half of Pillow's time for the same values.
+
+    None of one that does not end in its end mark: where it is cut short, OpenCV leaves grey.
+    """
+    if not content.endswith(_END_OF_JPEG):
+        return None
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def _high_bytes(image: Image.Image, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -92,7 +93,7 @@ class InputPipeline:
             image = to_rgb(source)
         else:
             image = check_rgb(source)
-        image = np.ascontiguousarray(image[..., ::-1])
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
         return image.astype(np.float32) if self.to_float32 else image
 
     def _load_as_configured(self, source: Source) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -219,7 +220,8 @@ def _check_counts(cfg: Config, classes: tuple[str, ...], source: str) -> None:
 def _build(cfg: Config) -> nn.Module:
     try:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            return MODELS.build(cfg.model).eval()
+            # In evaluation they are the same, and batch norm itself has less to ask.
+            return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
     except Exception as error:  # constructors fail in any way when given arguments of any kind
         message = explain_build_error(error, cfg)
         if message is None or isinstance(error, InputError):

@@ -120,7 +120,7 @@ class Predictor:
             InputError: An image cannot be read, or is none.
         """
         if isinstance(images, str | Path | np.ndarray | Image.Image):
-            return next(self.stream([images]))
+            return self._compute([self._pipeline(images)])[0]
         if isinstance(images, list | tuple):
             return list(self.stream(images))
         if isinstance(images, Iterable) and not isinstance(images, bytes):
@@ -193,7 +193,7 @@ class Predictor:
 
     def _run(self, batch: list[dict]) -> list:
         mixed = self._amp is not None
-        with torch.no_grad(), torch.autocast(self.device.type, self._amp, enabled=mixed):
+        with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
             return self._module.test_step(pseudo_collate(batch))
 
     def _result(self, output, path: Path | None) -> Result:
