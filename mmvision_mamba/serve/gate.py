@@ -23,17 +23,17 @@ _NAME = r'[\w.-]+'
 _UPLOAD = '/gradio_api/upload'
 _READ = (
     r'/',
-    r'/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?',
-    r'/(assets|static|svelte)/.+',
+    r'/(config|theme\.css|favicon\.ico|manifest\.json)/?',
+    r'/(assets|static)/.+',
     rf'/results/{_NAME}/{_NAME}',
-    r'/gradio_api/(info|startup-events|theme\.css|queue/data|queue/status|upload_progress)/?',
+    r'/gradio_api/(info|startup-events|theme\.css|queue/data|upload_progress)/?',
     rf'/gradio_api/heartbeat/{_NAME}',
     rf'/gradio_api/call/(v2/)?{_NAME}/{_NAME}',
     r'/gradio_api/file=/.+',  # a path: what is an address of the web has no slash there
 )
 _WRITE = (
     rf'{_UPLOAD}/?',
-    r'/gradio_api/(queue/join|cancel|reset)/?',
+    r'/gradio_api/(queue/join|cancel)/?',
     rf'/gradio_api/(call|call/v2|run)/{_NAME}/?',
 )
 _ROUTES = {

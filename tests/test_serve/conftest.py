@@ -15,6 +15,7 @@ from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import ADE_METAINFO, COCO_METAINFO, draw_shapes
 from mmvision_mamba.inference.predictor import Predictor
 from mmvision_mamba.serve.limits import Limits
+from mmvision_mamba.serve.server import served
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 MODEL_NAMES = {
@@ -89,9 +90,6 @@ def published(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope='session')
 def served_page(published):
     """The page, and its models by name."""
-    pytest.importorskip('gradio', reason='Gradio is not installed')
-    from mmvision_mamba.serve.server import served
-
     models = {name: Watched(Predictor(str(file))) for name, file in published.items()}
     models['stranger'] = Renamed(next(iter(models.values())))
     with served(models, limits=LIMITS) as page:

@@ -155,6 +155,8 @@ def test_an_example_is_answered(visitor, models):
 def test_an_image_of_the_webcam_is_answered(visitor, models):
     visitor.click('#image button[aria-label="Capture from camera"]')
     visitor.click('#image [title="grant webcam access"]')
+    shown = 'const video = document.querySelector("#image video"); return video.readyState > 2'
+    visitor.wait(lambda: visitor.browser.execute_script(shown), 'what the camera sees')
     visitor.click('#image button[aria-label="capture photo"]')
     visitor.wait_for_status('pixels')
     assert models[0].calls == 1

@@ -97,6 +97,17 @@ def test_the_documented_line_works(client, images, tmp_path):
     assert '"annotations"' in done.stdout
 
 
+def test_the_documented_python_works(client, images, tmp_path, monkeypatch):
+    [lines] = re.findall(
+        r'```python\n(.*?)```', (ROOT / 'docs' / 'serve.md').read_text(), re.DOTALL
+    )
+    shutil.copy(images['image'], tmp_path / 'image.jpg')
+    monkeypatch.chdir(tmp_path)
+    defined = {}
+    exec(lines.replace('http://localhost:7860', client.url), defined)
+    assert defined['found']['annotations']
+
+
 def test_a_program_is_told_what_is_wrong(client, images):
     path = client.uploaded(images['image'])
     kind, said = client.predict(image=dict(path=path), model='/etc/passwd')
