@@ -84,20 +84,12 @@ class InputPipeline:
         )
         try:
             packed = self._transform(loaded)
-<<<<<<< HEAD
         except Exception as error:  # such as OpenCV's of a line that is resized to no height
             height, width = image.shape[:2]
             reason = ' '.join(str(error).split())
             raise InputError(
                 f'{"an image" if path is None else f"image {path}"} of {width} x {height} cannot '
                 f'be transformed by the test pipeline: {reason:.200}'
-=======
-        except Exception as error:  # of steps of any kind; a side may become less than a pixel
-            height, width = image.shape[:2]
-            raise InputError(
-                f'image {path or "array"} of {width} x {height} pixels cannot be transformed by '
-                f'the test pipeline: {type(error).__name__}: {error}'
->>>>>>> terminal
             ) from error
         return Sample(packed['inputs'], packed['data_samples'], path)
 
