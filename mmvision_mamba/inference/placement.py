@@ -101,7 +101,12 @@ def within_regions(
             corner = _deep_in(regions == region, np.ceil(np.array(size) / step).astype(int))
             if corner is None:
                 continue
-            spot = np.hstack([corner * step, corner * step + size])[None]
+            # The last of the steps may be cut short.
+            room = np.array(label_map.shape[::-1]) - size
+            if (room < 0).any():
+                continue
+            corner = np.minimum(corner * step, room)
+            spot = np.hstack([corner, corner + size])[None]
             if not _overlaps(spot, taken).any():
                 taken = np.vstack([taken, spot])
                 places.append((label, *map(int, spot[0, :2])))

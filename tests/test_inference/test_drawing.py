@@ -289,3 +289,14 @@ def test_any_size_and_any_boxes_are_drawn():
         drawing = draw(image, replace(result, boxes=np.float32(boxes)))
         assert drawing.shape[1] >= width * drawing_scale((height, width))
         draw(image, segmented(random.integers(0, 4, (height, width))), caption='x')
+
+
+@pytest.mark.parametrize('size', [(30, 25000), (25000, 30), (1, 1), (3, 2000)])
+def test_a_label_map_of_any_shape_is_drawn(size):
+    names = ('a class with a long name', 'cat', 'dog')
+    labels = np.zeros(size, np.uint8)
+    result = SegmentationResult(
+        image_size=size, class_names=names, palette=palette_for(3), label_map=labels
+    )
+    drawn = result.draw(np.zeros((*size, 3), np.uint8))
+    assert drawn.shape[1] % size[1] == 0
