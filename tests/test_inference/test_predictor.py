@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import numpy as np
@@ -208,9 +210,14 @@ def test_no_more_images_are_read_ahead_than_is_said(segmentor, noise, batch_size
         assert read <= given + 2 * batch_size + 2
 
 
-def test_a_stream_that_is_left_ends_its_threads(segmentor, noise):
-    import threading
+def test_several_threads_at_once_get_what_one_gets(net, noise):
+    images = [noise(40 + 10 * i, 60) for i in range(6)]
+    with ThreadPoolExecutor(3) as visitors:
+        for at_once, image in zip(visitors.map(net.predictor, images), images):
+            assert_same(at_once, net.predictor(image))
 
+
+def test_a_stream_that_is_left_ends_its_threads(segmentor, noise):
     results = segmentor.predictor(noise(20, 20) for _ in count())
     next(results)
     results.close()
