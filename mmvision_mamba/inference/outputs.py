@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import supervision as sv
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .results import DetectionResult, SegmentationResult, tight_boxes
 
 # A label map is uint8 up to here: 255 is what OpenMMLab ignores.
 _MOST_IN_A_BYTE = 255
+# Of float32 values that are made at a time of the classes' scores at an image's own size.
+_VALUES = 2**26
 
 
 def detection_result(sample, labels: dict, path: Path | None) -> DetectionResult:
@@ -60,6 +63,37 @@ def segmentation_result(
         path=path,
         **labels,
     )
+
+
+def best_classes(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Which class has the highest score at each pixel of an image, without all scores at its size.
+
+    As mmseg's, which resizes the scores of all classes at once: 15 GB of ADE20K's 150 at 25
+    megapixels.
+
+    Args:
+        scores: (K, h, w), at the size that the model saw the image in.
+        size: (height, width) of the image.
+        align_corners: As the model has it.
+
+    Returns:
+        (1, height, width), int64.
+    """
+    best, classes = None, None
+    block = max(1, _VALUES // (size[0] * size[1]))
+    for first in range(0, len(scores), block):
+        some = F.interpolate(
+            scores[None, first : first + block], size, mode='bilinear', align_corners=align_corners
+        )
+        highest, which = some.max(dim=1)
+        which += first
+        if best is None:
+            best, classes = highest, which
+        else:
+            higher = highest > best
+            best = torch.where(higher, highest, best)
+            classes = torch.where(higher, which, classes)
+    return classes
 
 
 def compact_masks(masks: Tensor | np.ndarray, size: tuple[int, int]) -> sv.CompactMask:

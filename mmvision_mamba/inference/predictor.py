@@ -94,7 +94,12 @@ class Predictor:
             raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
         if self._amp is not None:
             give_float32(opened.module)
-        self._tta = tta
+        # Scores of all classes at an image's own size are made where they are asked for.
+        self._resizes = (
+            self.task == 'segmentation'
+            and not (tta or probabilities)
+            and opened.module.out_channels > 1
+        )
         module = _with_augmentation(opened, str(model)) if tta else opened.module
         self._module = module.to(self.device).eval()
         self._pipeline = InputPipeline(

@@ -9,11 +9,13 @@ from itertools import count
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmvision_mamba import Predictor
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.inference import outputs
 from mmvision_mamba.inference.image_files import read_image
 from mmvision_mamba.inference.input_pipeline import InputPipeline
 from mmvision_mamba.inference.predictor import Predictor as Defined
@@ -147,6 +149,21 @@ def test_detections_are_those_of_test_py(detector, shapes_data, tmp_path, run_to
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('block', [1, 3 * 90 * 70, 2**26])
+def test_label_maps_are_those_of_the_model_itself_however_many_classes_at_a_time(
+    segmentor, noise, monkeypatch, block
+):
+    monkeypatch.setattr(outputs, '_VALUES', block)
+    predictor, image = segmentor.predictor, noise(90, 70)
+    sample = predictor._pipeline(image)
+    batch = dict(inputs=[sample.inputs], data_samples=[sample.data_samples])
+    with torch.no_grad():
+        (expected,) = predictor._module.test_step(batch)
+    expected = expected.pred_sem_seg.data[0].numpy()
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(predictor(image).label_map, expected)
+
+
 def test_label_maps_are_those_of_test_py(segmentor, shapes_data, tmp_path, run_tool):
     run_tool(
         'test.py',
