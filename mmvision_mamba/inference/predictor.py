@@ -167,11 +167,11 @@ class Predictor:
         on_error: Callable[[Source, InputError], None] | None,
     ) -> Iterator[Sample]:
         waiting: deque[tuple[Source, Future]] = deque()
-        sources = iter(images)
+        sources, ahead = iter(images), self.batch_size + 2
         with ThreadPoolExecutor(_READERS, 'read-image') as readers:
             try:
                 while True:
-                    for source in islice(sources, self.batch_size + 2 - len(waiting)):
+                    for source in islice(sources, ahead - len(waiting)):
                         waiting.append((source, readers.submit(self._pipeline, source)))
                     if not waiting:
                         return
