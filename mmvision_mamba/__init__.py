@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
 from .checkpoints import loader
-from .inference import drawing_hook  # noqa: F401  (registration)
+from .inference.drawing import hook  # noqa: F401  (registration)
 
 if TYPE_CHECKING:
     from .inference.predictor import Predictor

@@ -99,17 +99,17 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import Console, parse_options
     from mmvision_mamba.errors import InputError
-    from mmvision_mamba.inference.predict_files import (
+    from mmvision_mamba.inference.files.predict_files import (
         Wanted,
         count_images,
         describe,
         predict_files,
         take_folder,
     )
+    from mmvision_mamba.inference.files.progress import ImageProgress
+    from mmvision_mamba.inference.files.saving import DEFAULTS, make_savers
+    from mmvision_mamba.inference.files.sources import find_sources, shown
     from mmvision_mamba.inference.predictor import Predictor
-    from mmvision_mamba.inference.progress import ImageProgress
-    from mmvision_mamba.inference.saving import DEFAULTS, make_savers
-    from mmvision_mamba.inference.sources import find_sources, shown
 
     console = Console.current
     model = Path(args.model)

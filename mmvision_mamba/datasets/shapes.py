@@ -19,7 +19,7 @@ from PIL import Image
 
 THING_CLASSES = ('circle', 'triangle', 'square', 'star', 'cross')
 STUFF_CLASSES = ('gradient', 'stripes', 'checker')
-# The first colours of inference.colors.palette_for, which a detector's classes are drawn in.
+# The first of inference.drawing.colors.palette_for, which a detector's classes are drawn in.
 _THING_PALETTE = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)]
 _STUFF_PALETTE = [(213, 94, 0), (204, 121, 167), (0, 0, 255)]
 COCO_METAINFO = dict(classes=THING_CLASSES, palette=_THING_PALETTE)

@@ -25,7 +25,7 @@ from ..datasets.checking.check import leaf_datasets
 from ..datasets.checking.classes import class_counts, dataset_labels, shown_names
 from ..errors import InputError
 from ..state_dicts import find_state_dict, refuse_other_model
-from .colors import class_palette
+from .drawing.colors import class_palette
 
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
 

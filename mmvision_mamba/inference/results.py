@@ -30,13 +30,13 @@ class _Result:
         Args:
             image: (H, W, 3) uint8 RGB, the image that the result is of; None to read it again from
                 ``path``.
-            options: Of :func:`mmvision_mamba.inference.drawing.draw`.
+            options: Of :func:`mmvision_mamba.inference.drawing.annotate.draw`.
 
         Raises:
             InputError: No image is given and the result is not of a file, or the file cannot be
                 read any more.
         """
-        from .drawing import draw  # which knows of results
+        from .drawing.annotate import draw  # which knows of results
         from .image_files import read_image
 
         if image is None and self.path is None:

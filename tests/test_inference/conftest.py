@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmvision_mamba import Predictor
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import ADE_METAINFO, COCO_METAINFO
-from mmvision_mamba.inference import fonts
+from mmvision_mamba.inference.drawing import fonts
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -8,7 +8,7 @@ import supervision as sv
 from pycocotools import mask as coco_mask
 
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference.colors import palette_for
+from mmvision_mamba.inference.drawing.colors import palette_for
 from mmvision_mamba.inference.image_files import read_image
 from mmvision_mamba.inference.results import DetectionResult, SegmentationResult, tight_boxes
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.inference.videos import Video, VideoFile
+from mmvision_mamba.inference.files.videos import Video, VideoFile
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'predict.py'
 LOW = ('--score', '0.2')  # of an untrained detector, a sixth and a little more

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.inference.drawing import drawing_scale
-from mmvision_mamba.inference.sheets import captioned
+from mmvision_mamba.inference.drawing.annotate import drawing_scale
+from mmvision_mamba.inference.drawing.sheets import captioned
 
 pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmvision_mamba.inference.placement import beside_boxes, within_regions
+from mmvision_mamba.inference.drawing.placement import beside_boxes, within_regions
 
 
 def spots(places, sizes):

@@ -6,11 +6,11 @@ import pytest
 import supervision as sv
 
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference import fonts
-from mmvision_mamba.inference.colors import ink_on, palette_for
-from mmvision_mamba.inference.drawing import draw, drawing_scale
+from mmvision_mamba.inference.drawing import fonts
+from mmvision_mamba.inference.drawing.annotate import draw, drawing_scale
+from mmvision_mamba.inference.drawing.colors import ink_on, palette_for
+from mmvision_mamba.inference.drawing.sheets import font_size, legend_bar
 from mmvision_mamba.inference.results import DetectionResult, SegmentationResult
-from mmvision_mamba.inference.sheets import font_size, legend_bar
 
 NAMES = ('circle', 'Käfer', 'star')
 

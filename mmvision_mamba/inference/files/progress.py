@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ..engine.console import Console
+from ...engine.console import Console
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_BETWEEN_REFRESHES = 0.2

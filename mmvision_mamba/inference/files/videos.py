@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import supervision as sv
 
-from ..errors import InputError
+from ...errors import InputError
 from .sources import shown
 
 # Of a file without a rate, or with one that no player would follow.

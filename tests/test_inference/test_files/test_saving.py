@@ -16,10 +16,10 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.inference.files.saving import KINDS, Item, make_savers
+from mmvision_mamba.inference.files.sources import Source
+from mmvision_mamba.inference.files.videos import Video, VideoFile
 from mmvision_mamba.inference.results import DetectionResult, SegmentationResult
-from mmvision_mamba.inference.saving import KINDS, Item, make_savers
-from mmvision_mamba.inference.sources import Source
-from mmvision_mamba.inference.videos import Video, VideoFile
 
 CLASSES = ('bolt', 'nut, washer', 'Käfer')
 PALETTE = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)

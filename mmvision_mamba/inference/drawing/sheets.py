@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from . import fonts
 
 INK, PAPER = (25, 25, 25), (255, 255, 255)

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console as RichConsole
 
-from mmvision_mamba.inference import progress
-from mmvision_mamba.inference.progress import ImageProgress
+from mmvision_mamba.inference.files import progress
+from mmvision_mamba.inference.files.progress import ImageProgress
 
 
 class Screen:

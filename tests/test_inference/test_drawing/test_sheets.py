@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference.drawing import contact_sheet, side_by_side
-from mmvision_mamba.inference.sheets import captioned, legend_bar
+from mmvision_mamba.inference.drawing.annotate import contact_sheet, side_by_side
+from mmvision_mamba.inference.drawing.sheets import captioned, legend_bar
 
 
 def test_a_caption_is_a_bar_above_the_image(gray):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference.sources import find_sources, output_names, shown
+from mmvision_mamba.inference.files.sources import find_sources, output_names, shown
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import stop_signals
-from ..engine.work_dir_lock import lock_work_dir
-from ..errors import InputError
-from .image_files import holds_several
-from .predictor import Predictor
+from ...engine import stop_signals
+from ...engine.work_dir_lock import lock_work_dir
+from ...errors import InputError
+from ..image_files import holds_several
+from ..predictor import Predictor
+from ..results import DetectionResult
 from .progress import ImageProgress
-from .results import DetectionResult
 from .saving import Item, Result, Saver
 from .sources import Found, Source, shown
 from .videos import Video

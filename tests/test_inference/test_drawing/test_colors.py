@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvision_mamba.datasets import ADE_METAINFO, COCO_METAINFO
-from mmvision_mamba.inference.colors import class_palette, ink_on, palette_for
+from mmvision_mamba.inference.drawing.colors import class_palette, ink_on, palette_for
 
 # Vienot, Brettel and Mollon, 1999, in linear RGB: another model than the colours are chosen by.
 SEEN_BY = {

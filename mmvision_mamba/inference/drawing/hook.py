@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 from .colors import class_palette
 
 if TYPE_CHECKING:
-    from .results import DetectionResult, SegmentationResult
+    from ..results import DetectionResult, SegmentationResult
 
 
 @HOOKS.register_module()
@@ -22,7 +22,8 @@ class DrawingHook(Hook):
     """Draw every tested image, the truth on the left and the prediction on the right.
 
     ``x.jpg`` is drawn into ``<folder>/x.png``, under the subfolders that it has in the data set,
-    for detection and segmentation alike, as :func:`mmvision_mamba.inference.drawing.draw` does.
+    for detection and segmentation alike, as
+    :func:`mmvision_mamba.inference.drawing.annotate.draw` does.
 
     Args:
         folder: Where the drawn images go.
@@ -44,7 +45,7 @@ class DrawingHook(Hook):
         # What is not imported with the package.
         from mmcv import imfrombytes, imwrite
 
-        from .drawing import draw, side_by_side
+        from .annotate import draw, side_by_side
 
         dataset = runner.test_dataloader.dataset
         for sample in outputs:
@@ -71,7 +72,7 @@ class DrawingHook(Hook):
         self, sample, metainfo: dict
     ) -> 'tuple[DetectionResult | SegmentationResult | None, DetectionResult | SegmentationResult]':
         """The truth, where there is one, and the prediction of mmdet's or mmseg's data sample."""
-        from .outputs import detection_result, segmentation_result
+        from ..outputs import detection_result, segmentation_result
 
         names = tuple(metainfo['classes'])
         task = 'detection' if 'pred_instances' in sample else 'segmentation'
@@ -93,8 +94,8 @@ class DrawingHook(Hook):
 
 
 def _true_objects(sample, labels: dict) -> 'DetectionResult | None':
-    from .outputs import compact_masks
-    from .results import DetectionResult
+    from ..outputs import compact_masks
+    from ..results import DetectionResult
 
     if 'gt_instances' not in sample:
         return None
@@ -111,7 +112,7 @@ def _true_objects(sample, labels: dict) -> 'DetectionResult | None':
 
 
 def _true_label_map(sample, labels: dict) -> 'SegmentationResult | None':
-    from .results import SegmentationResult
+    from ..results import SegmentationResult
 
     if 'gt_sem_seg' not in sample:
         return None

@@ -6,7 +6,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import features
 
-from mmvision_mamba.inference import fonts
+from mmvision_mamba.inference.drawing import fonts
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 

@@ -18,18 +18,18 @@ from rich.console import Console as RichConsole
 
 from mmvision_mamba.engine import stop_signals
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference.predict_files import (
+from mmvision_mamba.inference.files.predict_files import (
     Wanted,
     count_images,
     describe,
     predict_files,
     take_folder,
 )
+from mmvision_mamba.inference.files.progress import ImageProgress
+from mmvision_mamba.inference.files.saving import Saver, make_savers
+from mmvision_mamba.inference.files.sources import Source, find_sources
+from mmvision_mamba.inference.files.videos import Video, VideoFile
 from mmvision_mamba.inference.predictor import Predictor
-from mmvision_mamba.inference.progress import ImageProgress
-from mmvision_mamba.inference.saving import Saver, make_savers
-from mmvision_mamba.inference.sources import Source, find_sources
-from mmvision_mamba.inference.videos import Video, VideoFile
 
 LOW = Wanted(0.2)  # of an untrained detector, a sixth and a little more
 

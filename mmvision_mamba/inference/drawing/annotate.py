@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from ..errors import InputError
+from ...errors import InputError
+from ..results import DetectionResult, SegmentationResult
 from . import fonts
 from .colors import ink_on
 from .placement import beside_boxes, within_regions
-from .results import DetectionResult, SegmentationResult
 from .sheets import captioned, contact_sheet, font_size, legend_bar, side_by_side
 
 __all__ = ['contact_sheet', 'draw', 'drawing_scale', 'side_by_side']

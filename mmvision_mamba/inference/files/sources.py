@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ..errors import InputError
+from ...errors import InputError
 
 # By which files in folders and of patterns are taken; one named by itself is tried whatever it is.
 # fmt: off

@@ -6,8 +6,8 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
-from mmvision_mamba.inference import drawing_hook
-from mmvision_mamba.inference.colors import palette_for
+from mmvision_mamba.inference.drawing import hook as drawing_hook
+from mmvision_mamba.inference.drawing.colors import palette_for
 
 METAINFO = dict(classes=('circle', 'Käfer'), palette=[(1, 2, 3), (40, 50, 60)])
 

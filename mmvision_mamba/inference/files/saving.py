@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_masks
 
-from ..checkpoints.durable_files import DurableLocalBackend, whole_or_absent
-from ..errors import InputError
-from .image_files import read_image
-from .results import DetectionResult, SegmentationResult
+from ...checkpoints.durable_files import DurableLocalBackend, whole_or_absent
+from ...errors import InputError
+from ..image_files import read_image
+from ..results import DetectionResult, SegmentationResult
 from .sources import Source, output_names
 from .videos import VideoFile
 
