@@ -27,6 +27,8 @@ def pytest_configure() -> None:
     torch.set_num_threads(2)
     # Under nohup it is ignored, by what the tests start too.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

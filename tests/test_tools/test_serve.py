@@ -57,7 +57,7 @@ def test_a_mistyped_option_is_said_at_once(run_tool, arguments, said):
 def test_a_model_that_is_none_is_one_sentence(run_tool):
     done = run_tool('serve.py', 'no_such_model', check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith('error: no_such_model is no model: expected')
+    assert done.stderr.splitlines()[-1].startswith("error: 'no_such_model' is no model: expected")
     assert 'Traceback' not in done.stderr
 
 

@@ -287,7 +287,7 @@ def test_a_detector_is_not_asked_for_label_maps(tmp_path):
 
 
 def test_the_command_line_knows_every_kind(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / 'tools')
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / 'tools')
     assert set(importlib.import_module('predict').SAVE) == set(KINDS)
 
 
