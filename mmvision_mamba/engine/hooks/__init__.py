@@ -1,6 +1,7 @@
 from .checkpoint import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
 from .drawing import DrawingHook
+from .early_stop import EarlyStopHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
 from .preemption import PreemptionHook
@@ -12,6 +13,7 @@ __all__ = [
     'CheckpointMatchHook',
     'DrawingHook',
     'DurableCheckpointHook',
+    'EarlyStopHook',
     'HeapTrimHook',
     'NonFiniteLossHook',
     'PreemptionHook',
