@@ -16,6 +16,7 @@ LAYERS = (
     ('analysis',),
     ('engine',),
     ('cli', 'weights'),
+    ('inference',),
     ('__init__', '__main__'),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

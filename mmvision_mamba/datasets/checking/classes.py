@@ -27,12 +27,14 @@ class Labels(NamedTuple):
         reduce_zero_label: Whether 0 in a seg map is unlabelled and k + 1 is class k; None in
             detection.
         in_coco_format: Whether its annotation file is read as COCO's.
+        palette: An RGB colour for each class; None where nothing says them.
     """
 
     classes: tuple[str, ...] | None
     given: bool
     reduce_zero_label: bool | None
     in_coco_format: bool
+    palette: list | None = None
 
 
 def dataset_labels(dataset: dict, scope: str | None) -> Labels:
@@ -56,6 +58,7 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
         'classes' in metainfo,
         dataset.get('reduce_zero_label', _default_of(kind, 'reduce_zero_label')),
         getattr(getattr(kind, 'COCOAPI', None), '__name__', None) == 'COCO',
+        _palette(classes, metainfo, own),
     )
     if len(set(classes or ())) < len(classes or ()):
         raise InputError(f'metainfo.classes names a class twice: {shown_names(classes)}')
@@ -86,7 +89,7 @@ def check_heads(cfg: Config, labels: Labels, where: str) -> None:
         return
     count = len(labels.classes)
     source = 'metainfo.classes names' if labels.given else 'its type, without metainfo.classes, has'
-    heads = list(class_counts(cfg.model, cfg.get('default_scope')))
+    heads = list(class_counts(cfg.model, 'model', cfg.get('default_scope')))
     wrong = [f'{key} is {number}' for key, number, _ in heads if number != count]
     if wrong:
         raise InputError(
@@ -118,6 +121,41 @@ def check_pipeline(dataset: dict, labels: Labels, where: str) -> None:
                 f'data set {labels.reduce_zero_label}: leave it out of the pipeline, and give the '
                 'data set True only if 0 is unlabelled in its seg maps and 1 the first class'
             )
+
+
+def class_counts(
+    node: object, key: str, scope: str | None = None
+) -> Iterator[tuple[str, int, dict]]:
+    """Key, value and owner of each count of classes below a node of a model's config.
+
+    Args:
+        node: The model's config, or a part of it.
+        key: Of the node.
+        scope: The config's ``default_scope``, in which heads that say no count are looked up for
+            that of their type; None passes over those.
+    """
+    if isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from class_counts(child, f'{key}.{index}', scope)
+    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
+        return
+    if node.get('num_things_classes') is not None:
+        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
+        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
+    else:
+        count = node.get('num_classes', _default_count(node, scope))
+        if isinstance(count, int) and not node.get('class_agnostic'):
+            yield f'{key}.num_classes', count, node
+    for name, child in node.items():
+        if name not in _OTHER_PARTS:
+            yield from class_counts(child, f'{key}.{name}', scope)
+
+
+def _default_count(node: dict, scope: str | None) -> object:
+    """The classes of a head whose config does not say them."""
+    if scope is None or not str(node.get('type')).endswith('Head'):
+        return None
+    return _default_of(_find(MODELS, node['type'], scope), 'num_classes')
 
 
 def shown_names(names: tuple[str, ...] | list[str], most: int = 6) -> str:
@@ -155,6 +193,17 @@ def _names(classes: object) -> tuple[str, ...] | None:
     return None if classes is None else tuple(classes)
 
 
+def _palette(classes: tuple[str, ...] | None, *metainfos: dict) -> list | None:
+    """The colours of the first of some data sets' metainfo that has one for every class."""
+    for metainfo in metainfos:
+        palette = metainfo.get('palette')
+        if isinstance(palette, (list, tuple)):
+            colours = dict(zip(_names(metainfo.get('classes', classes)) or (), palette))
+            if classes and all(name in colours for name in classes):
+                return [colours[name] for name in classes]
+    return None
+
+
 def _default_of(kind: type | None, parameter: str) -> object:
     for base in getattr(kind, '__mro__', ()):
         found = inspect.signature(base.__init__).parameters.get(parameter)
@@ -176,41 +225,6 @@ def _check_segmentation_classes(labels: Labels, metainfo: dict, kind: type | Non
         raise InputError(
             f'metainfo.palette has {len(palette)} colours for {len(labels.classes)} classes'
         )
-
-
-def class_counts(
-    node: object, scope: str | None, key: str = 'model'
-) -> Iterator[tuple[str, int, dict]]:
-    """Key, value and owner of each count of classes below a node of a model's config.
-
-    A head that is given none has that of its type, which mmdet sets for COCO.
-
-    Args:
-        scope: The config's ``default_scope``.
-        key: Of the node.
-    """
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from class_counts(child, scope, f'{key}.{index}')
-    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
-        return
-    if node.get('num_things_classes') is not None:
-        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
-        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
-    else:
-        count = node.get('num_classes', _default_count(node, scope))
-        if isinstance(count, int) and not node.get('class_agnostic'):
-            yield f'{key}.num_classes', count, node
-    for name, child in node.items():
-        if name not in _OTHER_PARTS:
-            yield from class_counts(child, scope, f'{key}.{name}')
-
-
-def _default_count(node: dict, scope: str | None) -> object:
-    """The classes of a head whose config does not say them."""
-    if not str(node.get('type')).endswith('Head'):
-        return None
-    return _default_of(_find(MODELS, node['type'], scope), 'num_classes')
 
 
 def class_weights(head: dict, count: int) -> Iterator[tuple[str, dict, tuple[int, ...]]]:

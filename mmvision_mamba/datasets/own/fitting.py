@@ -116,7 +116,7 @@ def _coco_evaluators(evaluators: dict | list, data: SavedData, saved: SavedSplit
 
 
 def _fit_heads(cfg: Config, count: int, notes: list[str]) -> None:
-    for key, number, head in list(class_counts(cfg.model, cfg.get('default_scope'))):
+    for key, number, head in list(class_counts(cfg.model, 'model', cfg.default_scope)):
         if key.endswith('num_classes'):
             head['num_classes'] = count
         else:

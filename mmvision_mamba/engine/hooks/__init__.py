@@ -1,6 +1,5 @@
 from .checkpoint import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
-from .drawing import DrawingHook
 from .early_stop import EarlyStopHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
@@ -11,7 +10,6 @@ from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointMatchHook',
-    'DrawingHook',
     'DurableCheckpointHook',
     'EarlyStopHook',
     'HeapTrimHook',

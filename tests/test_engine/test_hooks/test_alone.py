@@ -16,11 +16,11 @@ from torch import nn
 
 from mmvision_mamba.engine import hooks, stop_signals
 
-# Two are put in by the tools, which have a console and a folder for them.
+# One is put in by the tools, which have a console for it.
 HOOKS = [
     name
     for name in hooks.__all__
-    if issubclass(getattr(hooks, name), Hook) and name not in ('ProgressHook', 'DrawingHook')
+    if issubclass(getattr(hooks, name), Hook) and name != 'ProgressHook'
 ]
 LOOPS = {
     'EpochBasedTrainLoop': dict(max_epochs=2, val_interval=1),

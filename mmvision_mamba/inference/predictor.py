@@ -1,0 +1,244 @@
+"""A model that answers for images: paths, arrays or Pillow images, one or any number of them."""
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+
+from ..datasets.checking.check import leaf_datasets
+from ..errors import InputError
+from .image_files import MAX_PIXELS
+from .input_pipeline import InputPipeline, Sample, Source
+from .opening import OpenModel, open_model
+from .outputs import detection_result, segmentation_result
+from .results import DetectionResult, SegmentationResult
+
+Result = DetectionResult | SegmentationResult
+
+_AMP = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+_READERS = min(4, os.cpu_count() or 1)
+
+
+class Predictor:
+    """A detector or a segmentor, ready for images.
+
+    >>> predictor = Predictor('work_dirs/mine')
+    >>> result = predictor('photo.jpg')
+    >>> for result in predictor(Path('photos').glob('*.jpg')): ...
+
+    An image's result does not depend on those beside it in a batch: images are computed together
+    only where the pipeline leaves them of one size.
+
+    Args:
+        model: A config file, which needs ``weights``; the name of a published model; a file of
+            ``tools/publish_model.py``; or the work dir of a training, of which the best, else the
+            newest whole checkpoint is taken.
+        weights: A checkpoint's path, URL or published name, instead of the model's own. It is read
+            without running what is in it, see :func:`mmvision_mamba.checkpoints.trust_checkpoints`.
+        device: Such as ``'cpu'``, ``'cuda:1'``; ``'auto'`` is a CUDA GPU, else Apple's (mps, on
+            which nothing has been tested), else the CPU.
+        amp: ``'bfloat16'`` or ``'float16'`` for mixed precision; None for float32.
+        tta: Whether to predict at several scales and flipped, as the config's ``tta_pipeline`` and
+            ``tta_model`` say, which takes as many times longer.
+        batch_size: How many images to compute at a time.
+        probabilities: Whether results of a segmentor hold the probabilities of all classes, which
+            are 4 bytes for each class and pixel.
+        cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
+        max_pixels: The most that an image file may have.
+
+    Attributes:
+        task: ``'detection'`` or ``'segmentation'``.
+        class_names: Of all classes of the model, in the order of its labels.
+        palette: (len(class_names), 3) uint8, an RGB colour for each class.
+        device: Where the model is.
+
+    Raises:
+        InputError: There is no such model or device, the weights are damaged or of another model,
+            or an option does not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        weights: str | Path | None = None,
+        *,
+        device: str | torch.device = 'auto',
+        amp: str | None = None,
+        tta: bool = False,
+        batch_size: int = 1,
+        probabilities: bool = False,
+        cfg_options: Mapping | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if amp is not None and amp not in _AMP:
+            raise InputError(f'amp is {amp!r}; expected one of {", ".join(_AMP)}, or None')
+        if batch_size < 1:
+            raise InputError(f'batch_size is {batch_size}; expected 1 or more')
+        self.device = _device(device)
+        opened = open_model(model, weights, cfg_options)
+        self.task = opened.task
+        self.class_names = opened.class_names
+        self.palette = opened.palette
+        self.batch_size = batch_size
+        self.probabilities = probabilities
+        if probabilities and self.task != 'segmentation':
+            raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
+        self._amp = _AMP.get(amp)
+        self._tta = tta
+        module = _with_augmentation(opened, str(model)) if tta else opened.module
+        self._module = module.to(self.device).eval()
+        self._pipeline = InputPipeline(
+            opened.cfg.tta_pipeline if tta else _test_pipeline(opened, str(model)),
+            opened.cfg.default_scope,
+            max_pixels,
+        )
+
+    def __call__(
+        self, images: Source | Iterable[Source]
+    ) -> Result | list[Result] | Iterator[Result]:
+        """Predict on an image or on several.
+
+        Args:
+            images: A path, a NumPy array (H, W, 3) of uint8 in RGB, or a Pillow image; or a list,
+                a tuple or another iterable of them, of any sizes.
+
+        Returns:
+            One result for an image; for a list or tuple a list; for another iterable an iterator,
+            which reads ahead of what it has given by some images and no more.
+
+        Raises:
+            InputError: An image cannot be read, or is none.
+        """
+        if isinstance(images, str | Path | np.ndarray | Image.Image):
+            return next(self.stream([images]))
+        if isinstance(images, list | tuple):
+            return list(self.stream(images))
+        if isinstance(images, Iterable):
+            return self.stream(images)
+        raise InputError(
+            f'an image is a path, a NumPy array (H, W, 3) of uint8 in RGB, or a Pillow image; got '
+            f'a {type(images).__name__}'
+        )
+
+    def stream(
+        self,
+        images: Iterable[Source],
+        on_error: Callable[[Source, InputError], None] | None = None,
+    ) -> Iterator[Result]:
+        """Results in the order of the images, each as soon as its batch is computed.
+
+        Images are read and transformed in threads while others are computed. At most
+        ``2 * batch_size + 2`` are held at a time.
+
+        Args:
+            images: Paths, arrays (H, W, 3) of uint8 in RGB, or Pillow images, of any sizes.
+            on_error: Called with each image that cannot be read, and why; it is passed over. None
+                to let the error end the stream.
+
+        Raises:
+            InputError: An image cannot be read, or is none, and ``on_error`` is None.
+        """
+        samples = self._prepared(images, on_error)
+        while batch := list(islice(samples, self.batch_size)):
+            yield from self._compute(batch)
+
+    def _predict_batch(self, images: list[np.ndarray]) -> list[Result]:
+        """Results of arrays (H, W, 3) of uint8 in RGB, computed together where they can be."""
+        return self._compute([self._pipeline(image) for image in images])
+
+    def _prepared(
+        self,
+        images: Iterable[Source],
+        on_error: Callable[[Source, InputError], None] | None,
+    ) -> Iterator[Sample]:
+        waiting: deque[tuple[Source, Future]] = deque()
+        sources = iter(images)
+        with ThreadPoolExecutor(_READERS, 'read-image') as readers:
+            try:
+                while True:
+                    for source in islice(sources, self.batch_size + 2 - len(waiting)):
+                        waiting.append((source, readers.submit(self._pipeline, source)))
+                    if not waiting:
+                        return
+                    source, sample = waiting.popleft()
+                    try:
+                        yield sample.result()
+                    except InputError as error:
+                        if on_error is None:
+                            raise
+                        on_error(source, error)
+            finally:
+                for _, sample in waiting:
+                    sample.cancel()
+
+    def _compute(self, samples: list[Sample]) -> list[Result]:
+        results: list[Result | None] = [None] * len(samples)
+        for places in _of_one_size(samples):
+            batch = [
+                dict(inputs=samples[i].inputs, data_samples=samples[i].data_samples) for i in places
+            ]
+            for i, output in zip(places, self._run(batch)):
+                results[i] = self._result(output, samples[i].path)
+        return results
+
+    def _run(self, batch: list[dict]) -> list:
+        precision = (
+            nullcontext() if self._amp is None else torch.autocast(self.device.type, self._amp)
+        )
+        with torch.no_grad(), precision:
+            return self._module.test_step(pseudo_collate(batch))
+
+    def _result(self, output, path: Path | None) -> Result:
+        labels = dict(class_names=self.class_names, palette=self.palette)
+        if self.task == 'detection':
+            return detection_result(output, labels, path)
+        return segmentation_result(output, labels, path, self.probabilities, not self._tta)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    if str(name) == 'auto':
+        if torch.cuda.is_available():
+            return torch.device('cuda')
+        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise InputError(f'device {name} cannot be used: {reason}') from error
+    return device
+
+
+def _test_pipeline(opened: OpenModel, name: str) -> list[dict]:
+    loader = opened.cfg.get('test_dataloader')
+    leaf = next(leaf_datasets(loader['dataset']), {}) if loader else {}
+    pipeline = leaf.get('pipeline') or opened.cfg.get('test_pipeline')
+    if not pipeline:
+        raise InputError(f'{name} has no test pipeline (test_dataloader.dataset.pipeline)')
+    return pipeline
+
+
+def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:
+    cfg = opened.cfg
+    if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
+        raise InputError(f'tta: {name} has no tta_model and tta_pipeline')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(dict(**cfg.tta_model, module=opened.module))
+
+
+def _of_one_size(samples: list[Sample]) -> list[list[int]]:
+    """Places of the samples that can be computed together."""
+    places = defaultdict(list)
+    for i, sample in enumerate(samples):
+        views = sample.inputs if isinstance(sample.inputs, list) else [sample.inputs]
+        places[tuple(view.shape for view in views)].append(i)
+    return list(places.values())
