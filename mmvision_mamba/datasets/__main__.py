@@ -1,4 +1,4 @@
-"""Data sets on the command line: ``python -m mmvision_mamba.datasets check CONFIG``, or own data."""
+"""Data sets on the command line: ``python -m mmvision_mamba.datasets check`` and ``info``."""
 
 import argparse
 

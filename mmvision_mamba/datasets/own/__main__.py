@@ -58,8 +58,8 @@ def _print(data: OwnData, console: Console) -> None:
         if found.shares is not None:
             small, medium, large = found.shares
             line += (
-                f'; {sum(found.classes):,} objects, {small:.0%} small (below {SMALL_SIDE}² pixels), '
-                f'{medium:.0%} medium, {large:.0%} large (from {LARGE_SIDE}²)'
+                f'; {sum(found.classes):,} objects, {small:.0%} small (below {SMALL_SIDE}² pixels),'
+                f' {medium:.0%} medium, {large:.0%} large (from {LARGE_SIDE}²)'
             )
         if found.empty:
             line += f'; {found.empty:,} images show none'

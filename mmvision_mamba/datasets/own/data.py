@@ -107,7 +107,7 @@ def _of_detection(folder: Path, found: Detection) -> OwnData:
         found.notes.say(
             f'{boxes:,} of {masks + boxes:,} objects have a box and no mask: boxes alone are used'
         )
-    _say_overlap({k: [i['file_name'] for i in v.images] for k, v in splits.items()}, found.notes)
+    _say_overlap({name: _paths(split) for name, split in splits.items()}, found.notes)
     counts = {name: count_objects(split, len(found.classes)) for name, split in splits.items()}
     _say_missing(found.classes, counts, 'object', found.notes)
     return OwnData(
@@ -120,6 +120,10 @@ def _of_detection(folder: Path, found: Detection) -> OwnData:
         made,
         tuple(found.notes),
     )
+
+
+def _paths(split: Split) -> list[Path]:
+    return [split.folder / image['file_name'] for image in split.images]
 
 
 def count_objects(split: Split, classes: int) -> list[int]:
