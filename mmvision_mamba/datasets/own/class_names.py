@@ -16,7 +16,8 @@ def clean(name: object, where: str) -> str:
         InputError: It is empty, too long, or no name at all.
     """
     if not isinstance(name, str | int | float):
-        raise InputError(f'{where}: {shown(name)} is no name of a class')
+        # Its type alone: what YAML nests by aliases may be too large to be shown.
+        raise InputError(f'{where}: a {type(name).__name__} is no name of a class')
     text = ' '.join(str(name).split())
     if not text:
         raise InputError(f'{where}: the name of a class is empty')

@@ -174,8 +174,6 @@ def _groups(shapes: object, file: Path) -> Iterator[list[dict]]:
 
 def _labelled(label: str | int, box: np.ndarray, polygons: list | None) -> list[Labelled]:
     numbers = np.concatenate([box, *(polygons or ())])
-    if not np.isfinite(numbers).all():
-        raise ValueError('a coordinate is not a finite number')
     if np.abs(numbers).max() > 1e6:
         raise ValueError(f'a coordinate is {np.abs(numbers).max():g} pixels')
     if polygons is not None:
