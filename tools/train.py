@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.engine import stop_signals
     from mmvision_mamba.engine.console import Console
     from mmvision_mamba.engine.end_with_parent import end_with_agent
-    from mmvision_mamba.engine.own_data import fit_to_own_data
+    from mmvision_mamba.engine.own_data import fit_to_own_data, write_config
     from mmvision_mamba.engine.sharding import shard_training
     from mmvision_mamba.engine.training_options import average_weights, stop_early
     from mmvision_mamba.engine.work_dir_lock import lock_work_dir
@@ -109,6 +109,8 @@ def main(args: argparse.Namespace) -> None:
         average_weights(cfg)
     if args.early_stop is not None:
         stop_early(cfg, args.early_stop)
+    if args.data:
+        Console.current.report(f'config: {write_config(cfg)}')
     check_data(cfg, ('train', 'val'))
     fit_to_machine(cfg)
     runner = build_runner(cfg)

@@ -1,4 +1,4 @@
-"""A config fitted to a folder of own data: once, by one process, and written whole."""
+"""A config fitted to a folder of own data, which one process reads for all."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from ..errors import InputError
 
 
 def fit_to_own_data(cfg: Config, folder: str | Path, options: dict) -> list[str]:
-    """Fit a config to the data of a folder, in place, and write it into its work dir.
+    """Fit a config to the data of a folder, in place.
 
-    Whatever is to be written of the data is written there too. A run that is resumed goes on with
-    what was written when it began, split and all.
+    What is to be written of the data is written into the work dir. A run that is resumed goes on
+    with what was written when it began, split and all.
 
     Args:
         cfg: With its ``work_dir``, ``resume`` and ``load_from``.
@@ -36,9 +36,14 @@ def fit_to_own_data(cfg: Config, folder: str | Path, options: dict) -> list[str]
     if 'max_iters' in cfg.train_cfg:
         options = {key: value for key, value in options.items() if key != 'train_cfg.max_epochs'}
     cfg.merge_from_dict(options)
+    return [_title(saved), *saved.notes, *changes, *recipe, *_weights(cfg)]
+
+
+def write_config(cfg: Config) -> Path:
+    """Write a config whole into its work dir, where the runner's own copy will have its name."""
     path = Path(cfg.work_dir, Path(cfg.filename).name)
     from_main_process(lambda: cfg.dump(path))
-    return [_title(saved), *saved.notes, *changes, *recipe, *_weights(cfg), f'config: {path}']
+    return path
 
 
 def _saved(cfg: Config, folder: Path, task: str) -> SavedData:
@@ -56,11 +61,12 @@ def _saved(cfg: Config, folder: Path, task: str) -> SavedData:
 def _title(saved: SavedData) -> str:
     counts = ', '.join(f'{split.images:,} {name}' for name, split in saved.splits.items())
     classes = ', '.join(saved.classes[:6]) + (', ...' if len(saved.classes) > 6 else '')
-    masks = 'boxes and masks' if saved.has_masks else 'boxes'
-    what = masks if saved.task == 'detection' else 'label maps'
+    what = saved.format
+    if saved.task == 'detection':
+        what += ', boxes and masks' if saved.has_masks else ', boxes'
     number = len(saved.classes)
     return (
-        f'{saved.folder}: {saved.format}, {what}, {counts} images, {number} '
+        f'{saved.folder}: {what}, {counts} images, {number} '
         f'class{"es" if number > 1 else ""} ({classes})'
     )
 

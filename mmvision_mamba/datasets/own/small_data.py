@@ -25,7 +25,7 @@ def fit_recipe(
         images: To train on.
         processes: That train together.
         given: Dotted keys that the user has set, which stay: ``train_cfg.max_iters`` or
-            ``max_epochs``, ``optim_wrapper.optimizer.lr``.
+            ``max_epochs``, ``train_cfg.val_interval``, ``optim_wrapper.optimizer.lr``.
 
     Returns: What was set, in sentences.
     """
@@ -59,6 +59,8 @@ def _fit_length(cfg: Config, images: int, batch: int, given: tuple[str, ...]) ->
     iterations = _iterations(cfg, images, batch, given)
     warm_up = max(1, min(_warm_up(cfg), iterations // 10))
     interval = max(1, iterations // _VALIDATIONS)
+    if 'train_cfg.val_interval' in given:
+        interval = cfg.train_cfg.val_interval
     loop = dict(type=_LOOPS.get(cfg.train_cfg.type, cfg.train_cfg.type), max_iters=iterations)
     if 'max_bad_samples' in cfg.train_cfg:
         loop['max_bad_samples'] = cfg.train_cfg.max_bad_samples

@@ -1,5 +1,7 @@
 """Refuse a checkpoint of another model, which MMEngine would load in part and only warn of."""
 
+from collections.abc import Collection
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -38,26 +40,45 @@ class CheckpointMatchHook(Hook):
         training = not isinstance(runner._train_loop, dict | None)
         fine_tuning = training and not runner._resume
         if fine_tuning and self.other_classes:
-            left_out = class_layers(given, wanted)
-            for name in [name for name in weights if name.removeprefix('module.') in left_out]:
-                del weights[name]
-            _say(runner, set(given) - left_out, set(wanted), left_out)
-            shared = given.keys() - left_out
-            wanted = {k: v for k, v in wanted.items() if k in shared or k.startswith('backbone.')}
+            wanted = _share(runner, weights, given, wanted)
         elif fine_tuning:
             wanted = {k: v for k, v in wanted.items() if k.startswith('backbone.')} or wanted
         refuse_other_model(runner._load_from or 'the checkpoint', given, wanted)
 
 
-def _say(runner, given: set[str], wanted: set[str], left_out: set[str]) -> None:
-    lines = {
+def _share(runner, weights: dict, given: dict, model: dict) -> dict:
+    """Bring the weights of a checkpoint, in place, to the names that a model has.
+
+    Args:
+        weights: Of the checkpoint.
+        given: The same, without the prefix of a wrapper.
+        model: The model's own.
+
+    Returns: Of the model's tensors those that the checkpoint needs to have.
+    """
+    left_out = class_layers(given, model)
+    unknown, absent = given.keys() - model.keys(), model.keys() - given.keys()
+    for what, names in {
         'left out, being of another number of classes': left_out,
-        'left out, being unknown to this model': given - wanted,
-        'at random, being in the model alone': wanted - given - left_out,
+        'left out, being unknown to this model': unknown,
+        'at random, being in the model alone': absent,
+    }.items():
+        _say(f'{runner._load_from}: {what}', names)
+    for name in list(weights):
+        if name.removeprefix('module.') in left_out | unknown:
+            del weights[name]
+    # Said by now; what would lack, MMEngine would list once more.
+    weights.update({name: model[name] for name in left_out | absent})
+    return {
+        name: value
+        for name, value in model.items()
+        if name not in left_out and (name in given or name.startswith('backbone.'))
     }
-    for what, names in lines.items():
-        modules = sorted({name.rpartition('.')[0] for name in names})
-        if modules:
-            rest = f' and {len(modules) - 12} more' if len(modules) > 12 else ''
-            line = f'{runner._load_from}: {what}: {", ".join(modules[:12])}{rest}'
-            (print_log if Console.current is None else Console.current.report)(line)
+
+
+def _say(what: str, names: Collection[str], most: int = 12) -> None:
+    modules = sorted({name.rpartition('.')[0] for name in names})
+    if modules:
+        rest = f' and {len(modules) - most} more' if len(modules) > most else ''
+        line = f'{what}: {", ".join(modules[:most])}{rest}'
+        (print_log if Console.current is None else Console.current.report)(line)
