@@ -1,5 +1,6 @@
-"""A config fitted to own data: every head, data set and evaluator follows, and it runs by itself."""
+"""A config fitted to own data: heads, data sets and evaluators follow; it runs by itself."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -63,8 +64,7 @@ def fitted(name: str, folder: Path, tmp_path: Path, options: dict | None = None)
 
 def heads(cfg: Config) -> dict[str, int]:
     """Rows of each layer of the model that has one for each class."""
-    scope = __import__('mmdet.models' if cfg.default_scope == 'mmdet' else 'mmseg.models')
-    assert scope
+    importlib.import_module(f'{cfg.default_scope}.models')
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
