@@ -141,7 +141,9 @@ def _object_result(data: OwnData, objects: list[dict], size: tuple[int, int]):
     if data.has_masks:
         parts = []
         for each in objects:  # one at a time, since an image may be large and full
-            lengths = coco_mask.frPyObjects(each['segmentation'], *size)
+            lengths = each['segmentation']
+            if not isinstance(lengths, dict) or isinstance(lengths['counts'], list):
+                lengths = coco_mask.frPyObjects(lengths, *size)
             mask = coco_mask.decode(lengths)
             mask = (mask.any(axis=-1) if mask.ndim == 3 else mask)[None].astype(bool)
             parts.append(sv.CompactMask.from_dense(mask, tight_boxes(mask), size))

@@ -9,6 +9,7 @@ from ..checking.problems import shown
 from .coco_files import coco_files, read_coco_files
 from .detection import Detection, Split, label_files, read_label_files, trains_masks
 from .files import File, Pairs, walk
+from .instance_maps import read_instance_maps
 from .label_maps import MapSplit, Meaning, find_label_maps, read_label_maps
 from .notes import Notes
 from .splitting import SEED, VAL_SHARE, divide
@@ -22,7 +23,8 @@ class OwnData:
 
     Attributes:
         folder: Absolute.
-        format: ``'COCO'``, ``'YOLO'``, ``'Pascal VOC'``, ``'LabelMe'`` or ``'label maps'``.
+        format: ``'COCO'``, ``'YOLO'``, ``'Pascal VOC'``, ``'LabelMe'``, ``'label maps'`` or
+            ``'instance maps'``.
         task: ``'detection'`` or ``'segmentation'``.
         classes: Names, in the order of the labels.
         has_masks: Whether every object of a detection set has a mask.
@@ -66,10 +68,7 @@ def own_data(folder: str | Path, task: str | None = None) -> OwnData:
     if maps is not None and task != 'detection':
         return _of_label_maps(folder, files, maps)
     if maps is not None:
-        raise InputError(
-            f'{folder} holds images with label maps, for segmentation, and no boxes: a detector '
-            'cannot be trained on it'
-        )
+        return _of_detection(folder, read_instance_maps(folder, files, maps))
     raise InputError(_nothing_found(folder, files, task))
 
 

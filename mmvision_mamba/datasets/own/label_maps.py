@@ -99,7 +99,7 @@ def read_label_maps(folder: Path, files: list[File], pairs: Pairs) -> LabelMaps:
         InputError: There is no list of classes, or the maps do not fit it; naming a map.
     """
     notes = Notes()
-    source, classes, colours = _read_table(folder, files)
+    source, classes, colours = read_table(folder, files)
     labelled = [(image, label) for image, label in pairs.pairs if label is not None]
     unlabelled = [image for image, label in pairs.pairs if label is None]
     notes.count(unlabelled, 'image', 'images', 'without a label map, and left out')
@@ -117,7 +117,7 @@ def read_label_maps(folder: Path, files: list[File], pairs: Pairs) -> LabelMaps:
     return LabelMaps(classes, meaning, splits, notes)
 
 
-def _read_table(
+def read_table(
     folder: Path, files: list[File]
 ) -> tuple[Path, tuple[str, ...], list[tuple[int, int, int]] | None]:
     """The file that names the classes, their names, and their colours if it gives them."""

@@ -531,6 +531,16 @@ def test_maps_as_jpeg_are_refused(tmp_path):
     assert 'has lost its values: save it as PNG' in refusal(folder)
 
 
+def test_maps_that_number_the_objects_of_one_class_are_instances(tmp_path):
+    numbered = np.zeros((30, 40), np.uint16)
+    numbered[2:10, 3:9], numbered[20:, 30:] = 7, 300
+    data = own_data(maps(tmp_path, dict(a=numbered, b=numbered), 'nucleus\n'), 'detection')
+    assert (data.format, data.classes, data.has_masks) == ('instance maps', ('nucleus',), True)
+    for split in data.splits.values():
+        assert [each['bbox'] for each in split.annotations] == [[3, 2, 6, 8], [30, 20, 10, 10]]
+        assert [each['area'] for each in split.annotations] == [48, 100]
+
+
 def test_a_detector_is_not_trained_on_maps_nor_a_segmentor_on_boxes(tmp_path):
     folder = maps(tmp_path / 'maps', values(0, 1), 'sky\nroad\n')
     assert 'for segmentation, and no boxes' in refusal(folder, 'detection')
