@@ -76,6 +76,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.engine.training_options import average_weights, stop_early
     from mmvision_mamba.engine.work_dir_lock import lock_work_dir
     from mmvision_mamba.errors import InputError
+    from mmvision_mamba.inference.colors import palette_for
     from mmvision_mamba.weights import locate
 
     if args.launcher != 'none':
@@ -103,7 +104,8 @@ def main(args: argparse.Namespace) -> None:
     if args.data:
         if cfg.load_from:
             allow_other_classes(cfg)
-        for line in fit_to_own_data(cfg, args.data, parse_options(args.cfg_options)):
+        options = parse_options(args.cfg_options)
+        for line in fit_to_own_data(cfg, args.data, options, palette_for):
             Console.current.report(line)
     if args.ema:
         average_weights(cfg)

@@ -1,7 +1,9 @@
 """A config fitted to a folder of own data, which one process reads for all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
@@ -13,7 +15,9 @@ from ..datasets.own.small_data import fit_recipe
 from ..errors import InputError
 
 
-def fit_to_own_data(cfg: Config, folder: str | Path, options: dict) -> list[str]:
+def fit_to_own_data(
+    cfg: Config, folder: str | Path, options: dict, palette_for: Callable[[int], np.ndarray]
+) -> list[str]:
     """Fit a config to the data of a folder, in place.
 
     What is to be written of the data is written into the work dir. A run that is resumed goes on
@@ -23,6 +27,8 @@ def fit_to_own_data(cfg: Config, folder: str | Path, options: dict) -> list[str]
         cfg: With its ``work_dir``, ``resume`` and ``load_from``.
         folder: See :func:`mmvision_mamba.datasets.own_data`.
         options: Dotted keys and values that were given on the command line, and hold.
+        palette_for: Gives a colour (red, green, blue) for each of some classes, where the data has
+            none.
 
     Returns: What to tell, line by line.
 
@@ -31,7 +37,8 @@ def fit_to_own_data(cfg: Config, folder: str | Path, options: dict) -> list[str]
     """
     task = task_of(cfg)
     saved = from_main_process(lambda: _saved(cfg, Path(folder).expanduser().absolute(), task))
-    changes = fit_config(cfg, saved)
+    palette = saved.palette or palette_for(len(saved.classes)).tolist()
+    changes = fit_config(cfg, saved, palette)
     recipe = fit_recipe(cfg, saved.splits['train'].images, get_world_size(), tuple(options))
     if 'max_iters' in cfg.train_cfg:
         options = {key: value for key, value in options.items() if key != 'train_cfg.max_epochs'}

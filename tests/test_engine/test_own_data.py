@@ -14,6 +14,7 @@ from mmvision_mamba.datasets import ADE_METAINFO, draw_shapes
 from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.engine.own_data import fit_to_own_data, write_config
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.inference.colors import palette_for
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -56,7 +57,7 @@ def fitted(name: str, folder: Path, tmp_path: Path, options: dict | None = None)
     """The config as it is read again from the work dir, and what was said."""
     cfg = load_config(str(CONFIGS / f'{name}.py'), options)
     cfg.work_dir = str(tmp_path / 'work')
-    said = fit_to_own_data(cfg, folder, options or {})
+    said = fit_to_own_data(cfg, folder, options or {}, palette_for)
     cfg = load_config(str(write_config(cfg)))
     check_data(cfg, ('train', 'val', 'test'))
     return cfg, said
@@ -88,6 +89,7 @@ def test_boxes_alone_make_a_detector_of_boxes(name, boxes, tmp_path):
     assert any('without its mask head' in line for line in said)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     assert dataset.metainfo['classes'] == ('Kreuz, groß', '星')
+    assert len(dataset.metainfo['palette']) == 2  # the type's own is of 80 classes
     assert len(dataset[0]['data_samples'].gt_instances.labels)
 
 
@@ -163,31 +165,25 @@ def test_many_images_keep_the_recipes_length(drawn, tmp_path, monkeypatch):
 def test_a_resumed_run_keeps_its_split_though_images_were_added(boxes, tmp_path):
     cfg = load_config(str(CONFIGS / 'mask_rcnn_mambaout_femto_coco.py'))
     cfg.work_dir = str(tmp_path / 'work')
-    fit_to_own_data(cfg, boxes, {})
+    fit_to_own_data(cfg, boxes, {}, palette_for)
     before = Path(cfg.train_dataloader.dataset.ann_file).read_text()
     content = json.loads((boxes / 'labels.json').read_text())
     content['images'].pop()
     (boxes / 'labels.json').write_text(json.dumps(content))
     again = load_config(str(CONFIGS / 'mask_rcnn_mambaout_femto_coco.py'))
     again.work_dir, again.resume = cfg.work_dir, True
-    fit_to_own_data(again, boxes, {})
+    fit_to_own_data(again, boxes, {}, palette_for)
     assert Path(again.train_dataloader.dataset.ann_file).read_text() == before
     assert again.train_dataloader == cfg.train_dataloader
     with pytest.raises(InputError, match='is of the data in'):
-        fit_to_own_data(again, tmp_path, {})
+        fit_to_own_data(again, tmp_path, {}, palette_for)
 
 
-def test_data_of_another_task_is_refused(drawn, boxes, label_maps_elsewhere, tmp_path):
+def test_data_of_another_task_is_refused(boxes, tmp_path):
     with pytest.raises(InputError, match='expected images and label maps'):
         fitted('upernet_mambaout_tiny_ade20k', boxes, tmp_path)
+
+
+def test_label_maps_of_several_classes_are_not_for_a_detector(label_maps, tmp_path):
     with pytest.raises(InputError, match='for segmentation, and no boxes'):
-        fitted('mask_rcnn_mambaout_femto_coco', label_maps_elsewhere, tmp_path)
-
-
-@pytest.fixture
-def label_maps_elsewhere(drawn, tmp_path) -> Path:
-    folder = tmp_path / 'maps'
-    folder.mkdir()
-    for name in ('images', 'annotations'):
-        (folder / name).symlink_to(drawn / 'ADEChallengeData2016' / name)
-    return folder
+        fitted('mask_rcnn_mambaout_femto_coco', label_maps, tmp_path)

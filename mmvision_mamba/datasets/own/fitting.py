@@ -1,7 +1,5 @@
 """A config fitted to own data: data sets, classes of every head, evaluators."""
 
-from collections.abc import Callable
-
 from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError
@@ -29,12 +27,16 @@ def task_of(cfg: Config) -> str:
     return _TASKS[scope]
 
 
-def fit_config(cfg: Config, data: SavedData) -> list[str]:
+def fit_config(cfg: Config, data: SavedData, palette: list[list[int]]) -> list[str]:
     """Make a config one of own data, in place.
 
     Data sets become ``CocoDataset`` or ``BaseSegDataset``, with the pipelines that they had; every
     head, evaluator and ``metainfo`` follows the classes. Without masks a detector of masks becomes
     one of boxes.
+
+    Args:
+        palette: Red, green and blue of each class; that of the data set's type, mixed into its
+            ``metainfo`` by MMEngine, would be of other classes.
 
     Returns: What was changed beyond that, in sentences.
 
@@ -45,51 +47,47 @@ def fit_config(cfg: Config, data: SavedData) -> list[str]:
     if data.task == 'detection':
         _fit_detection(cfg, data, notes)
     _fit_heads(cfg, len(data.classes), notes)
+    colours = [tuple(map(int, colour)) for colour in palette]
+    metainfo = dict(classes=tuple(data.classes), palette=colours)
     for split in _SPLITS:
-        loader = cfg[f'{split}_dataloader']
         saved = data.splits.get(split) or data.splits['val']
-        training = split == 'train'
         make = _coco_dataset if data.task == 'detection' else _map_dataset
-
-        def of_own_data(leaf: dict, make=make, saved=saved, training=training) -> dict:
-            return make(leaf, data, saved, training)
-
-        loader['dataset'] = _with_leaf(loader['dataset'], of_own_data)
-        if data.task == 'detection' and not training:
+        new = dict(make(data, saved, split == 'train'), metainfo=metainfo)
+        loader = cfg[f'{split}_dataloader']
+        loader['dataset'] = _with_leaf(loader['dataset'], new)
+        if data.task == 'detection' and split != 'train':
             cfg[f'{split}_evaluator'] = _coco_evaluators(cfg[f'{split}_evaluator'], data, saved)
     for key in ('data_root', 'dataset_type', 'metainfo'):
         cfg.pop(key, None)  # variables, of the data that the config was for
     return notes
 
 
-def _with_leaf(dataset: dict, make: Callable[[dict], dict]) -> dict:
-    """A data set's config with another inside its wrappers; of several in one, the first counts."""
+def _with_leaf(dataset: dict, new: dict) -> dict:
+    """A data set's config with another inside its wrappers, which gets the pipeline of the old.
+
+    Of several data sets in one, the first counts.
+    """
     if 'dataset' in dataset:
-        return ConfigDict(dataset, dataset=_with_leaf(dataset['dataset'], make))
+        return ConfigDict(dataset, dataset=_with_leaf(dataset['dataset'], new))
     if 'datasets' in dataset:
-        return _with_leaf(dataset['datasets'][0], make)
-    return ConfigDict(make(dataset))
+        return _with_leaf(dataset['datasets'][0], new)
+    for step in dataset['pipeline']:
+        if 'LoadAnnotations' in str(step.get('type')):
+            step.pop('reduce_zero_label', None)  # the data set says it
+    return ConfigDict(new, pipeline=dataset['pipeline'])
 
 
-def _coco_dataset(leaf: dict, data: SavedData, saved: SavedSplit, training: bool) -> dict:
+def _coco_dataset(data: SavedData, saved: SavedSplit, training: bool) -> dict:
     return dict(
         type='CocoDataset',
         data_root=data.folder,
         ann_file=saved.ann_file,
         data_prefix=dict(img=saved.image_folder),
-        metainfo=dict(classes=tuple(data.classes)),
-        pipeline=leaf['pipeline'],
         **(dict(filter_cfg=dict(filter_empty_gt=True)) if training else dict(test_mode=True)),
     )
 
 
-def _map_dataset(leaf: dict, data: SavedData, saved: SavedSplit, training: bool) -> dict:
-    for step in leaf['pipeline']:
-        if 'LoadAnnotations' in str(step.get('type')):
-            step.pop('reduce_zero_label', None)  # the data set says it
-    metainfo = dict(classes=tuple(data.classes))
-    if data.palette:
-        metainfo['palette'] = [tuple(colour) for colour in data.palette]
+def _map_dataset(data: SavedData, saved: SavedSplit, training: bool) -> dict:
     return dict(
         type='BaseSegDataset',
         data_root=data.folder,
@@ -98,9 +96,7 @@ def _map_dataset(leaf: dict, data: SavedData, saved: SavedSplit, training: bool)
         img_suffix=saved.image_suffix,
         seg_map_suffix=saved.map_suffix,
         reduce_zero_label=data.reduce_zero_label,
-        metainfo=metainfo,
-        pipeline=leaf['pipeline'],
-        **({} if training else dict(test_mode=True)),
+        test_mode=not training,
     )
 
 
