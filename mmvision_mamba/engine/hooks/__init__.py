@@ -1,5 +1,6 @@
 from .checkpoint import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
+from .early_stop import EarlyStopHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
 from .preemption import PreemptionHook
@@ -10,6 +11,7 @@ from .throughput import ThroughputHook
 __all__ = [
     'CheckpointMatchHook',
     'DurableCheckpointHook',
+    'EarlyStopHook',
     'HeapTrimHook',
     'NonFiniteLossHook',
     'PreemptionHook',

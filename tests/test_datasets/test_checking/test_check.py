@@ -16,8 +16,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from mmvision_mamba.datasets import ADE_METAINFO, COCO_METAINFO, draw_shapes
+from mmvision_mamba.datasets.__main__ import main
 from mmvision_mamba.datasets.checking import check
-from mmvision_mamba.datasets.checking.__main__ import main
 from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.datasets.checking.check import check_datasets
 from mmvision_mamba.datasets.checking.coco import _decode_counts
