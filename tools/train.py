@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.engine.training_options import average_weights, stop_early
     from mmvision_mamba.engine.work_dir_lock import lock_work_dir
     from mmvision_mamba.errors import InputError
-    from mmvision_mamba.inference.colors import palette_for
+    from mmvision_mamba.inference.drawing.colors import palette_for
     from mmvision_mamba.weights import locate
 
     if args.launcher != 'none':

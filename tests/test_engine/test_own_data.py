@@ -14,7 +14,7 @@ from mmvision_mamba.datasets import ADE_METAINFO, draw_shapes
 from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.engine.own_data import fit_to_own_data, write_config
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.inference.colors import palette_for
+from mmvision_mamba.inference.drawing.colors import palette_for
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -89,7 +89,8 @@ def draw_samples(data: OwnData, page: Path) -> None:
     Raises:
         InputError: An image cannot be read.
     """
-    from ...inference.drawing import contact_sheet, draw
+    from ...inference.drawing.annotate import draw
+    from ...inference.drawing.sheets import contact_sheet
     from ...inference.image_files import read_image
 
     def drawn() -> Iterator[np.ndarray]:
@@ -132,7 +133,7 @@ def _object_result(data: OwnData, objects: list[dict], size: tuple[int, int]):
     import supervision as sv
     from pycocotools import mask as coco_mask
 
-    from ...inference.colors import palette_for
+    from ...inference.drawing.colors import palette_for
     from ...inference.results import DetectionResult, tight_boxes
 
     boxes = np.array([each['bbox'] for each in objects], np.float32)
@@ -160,7 +161,7 @@ def _object_result(data: OwnData, objects: list[dict], size: tuple[int, int]):
 
 
 def _map_result(data: OwnData, label: Path):
-    from ...inference.colors import palette_for
+    from ...inference.drawing.colors import palette_for
     from ...inference.results import SegmentationResult
 
     labels = converted(data.folder / label, data.meaning)
