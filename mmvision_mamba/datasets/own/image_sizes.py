@@ -20,4 +20,17 @@ def image_size(path: Path) -> tuple[int, int] | None:
                 turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
                 return image.size[::-1] if turned else image.size
         except Exception:  # Pillow's readers raise anything on a damaged file, which is counted
-            return None
+            return _tiff_size(path) if path.suffix.lower() in ('.tif', '.tiff') else None
+
+
+def _tiff_size(path: Path) -> tuple[int, int] | None:
+    """Of a TIFF of many channels, which Pillow does not know, mmcv's reader of them."""
+    try:
+        from tifffile import TiffFile
+    except ImportError:
+        return None
+    try:
+        with TiffFile(path) as file:
+            return file.pages[0].imagewidth, file.pages[0].imagelength
+    except Exception:  # it raises anything on a damaged file, too
+        return None
