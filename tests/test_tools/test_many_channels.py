@@ -30,7 +30,7 @@ def bands(tmp_path) -> Path:
     for number in range(5):
         labels = random.integers(0, 2, (4, 4), np.uint8).repeat(32, axis=0).repeat(32, axis=1)
         image = random.integers(0, 20_000, (128, 128, 5)).astype(np.uint16)
-        image[..., 4] += 40_000 * labels
+        image[..., 4] += 40_000 * labels.astype(np.uint16)
         tifffile.imwrite(
             folder / 'images' / f'{number}.tif',
             image,
