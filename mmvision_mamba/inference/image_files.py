@@ -68,6 +68,13 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise InputError(f'image {path} cannot be read, or is cut short: {error}') from error
 
 
+def holds_several(path: str | Path) -> bool:
+    """Whether a file that can be read holds more than the image that is: an animation, or pages."""
+    with _open(Path(path)) as image:
+        # Of a JPEG file (MPO) they are previews and depths of the one image.
+        return image.format != 'MPO' and getattr(image, 'is_animated', False)
+
+
 def to_rgb(image: Image.Image, name: str = 'the image') -> np.ndarray:
     """A Pillow image as :func:`read_image` has it: (H, W, 3) uint8, RGB.
 
