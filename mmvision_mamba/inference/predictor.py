@@ -4,6 +4,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from PIL import Image
 from ..datasets.checking.check import leaf_datasets
 from ..errors import InputError
 from .image_files import MAX_PIXELS
-from .input_pipeline import InputPipeline, Sample, Source
+from .input_pipeline import InputPipeline, Loaded, Sample, Source
 from .mixed_precision import autocast_dtype, give_float32
 from .opening import OpenModel, open_model
-from .outputs import detection_result, segmentation_result
+from .outputs import LabelMap, class_probabilities, detection_result, segmentation_result
 from .results import DetectionResult, SegmentationResult
+from .tiles import Tiling, detect_in_tiles, segment_in_tiles
 
 Result = DetectionResult | SegmentationResult
 
@@ -53,6 +55,10 @@ class Predictor:
             are 4 bytes for each class and pixel; not with ``tta``.
         cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
         max_pixels: The most that an image file may have.
+        tile: Images of a longer side are predicted on in tiles of this side, in pixels,
+            ``batch_size`` of them at a time, and each tile as an image of its own: objects that
+            tiles share are merged, label maps are blended. None for images whole.
+        overlap: Share of a tile that the next one has part in, in [0, 1).
 
     Attributes:
         task: ``'detection'`` or ``'segmentation'``.
@@ -77,8 +83,11 @@ class Predictor:
         probabilities: bool = False,
         cfg_options: Mapping | None = None,
         max_pixels: int = MAX_PIXELS,
+        tile: int | None = None,
+        overlap: float = 0.2,
     ) -> None:
         self._amp = autocast_dtype(amp)
+        self._tiling = None if tile is None else Tiling(tile, overlap)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         self.device = _device(device)
@@ -92,6 +101,8 @@ class Predictor:
             raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
         if probabilities and tta:
             raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
+        if tile is not None and tta and self.task == 'segmentation':
+            raise InputError('tile and tta: mmseg keeps no probabilities to blend tiles by')
         if self._amp is not None:
             give_float32(opened.module)
         self._tta = tta
@@ -120,7 +131,7 @@ class Predictor:
             InputError: An image cannot be read, or is none.
         """
         if isinstance(images, str | Path | np.ndarray | Image.Image):
-            return self._compute([self._pipeline(images)])[0]
+            return next(self._answers([self._prepare(images)]))
         if isinstance(images, list | tuple):
             return list(self.stream(images))
         if isinstance(images, Iterable) and not isinstance(images, bytes):
@@ -148,26 +159,31 @@ class Predictor:
         Raises:
             InputError: An image cannot be read, or is none, and ``on_error`` is None.
         """
-        samples = self._prepared(images, on_error)
-        while batch := list(islice(samples, self.batch_size)):
-            yield from self._compute(batch)
+        yield from self._answers(self._prepared(images, on_error))
 
-    def _predict_batch(self, images: list[np.ndarray]) -> list[Result]:
-        """Results of arrays (H, W, 3) of uint8 in RGB, computed together where they can be."""
-        return self._compute([self._pipeline(image) for image in images])
+    def _prepare(self, source: Source) -> Sample | Loaded:
+        """A sample for the model; of an image that is larger than a tile, the image."""
+        loaded = self._pipeline.load(source)
+        if self._tiling is None or not self._tiling.divides(loaded.image):
+            return self._pipeline.transform(loaded)
+        # Tiles are of one size: the pipeline fails on none or on the first one, here and now.
+        first = self._tiling.boxes(*loaded.image.shape[:2])[0].of(loaded.image)
+        self._pipeline.transform(Loaded(np.ascontiguousarray(first), loaded.path))
+        return loaded
 
     def _prepared(
         self,
         images: Iterable[Source],
         on_error: Callable[[Source, InputError], None] | None,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Sample | Loaded]:
+        ahead = self.batch_size + 2 if self._tiling is None else 1
         waiting: deque[tuple[Source, Future]] = deque()
         sources = iter(images)
         with ThreadPoolExecutor(_READERS, 'read-image') as readers:
             try:
                 while True:
-                    for source in islice(sources, self.batch_size + 2 - len(waiting)):
-                        waiting.append((source, readers.submit(self._pipeline, source)))
+                    for source in islice(sources, ahead - len(waiting)):
+                        waiting.append((source, readers.submit(self._prepare, source)))
                     if not waiting:
                         return
                     source, sample = waiting.popleft()
@@ -181,13 +197,44 @@ class Predictor:
                 for _, sample in waiting:
                     sample.cancel()
 
+    def _answers(self, samples: Iterable[Sample | Loaded]) -> Iterator[Result]:
+        batch: list[Sample] = []
+        for sample in samples:
+            if isinstance(sample, Loaded):
+                yield from self._compute(batch)
+                batch = []
+                yield self._compute_in_tiles(sample)
+            else:
+                batch.append(sample)
+                if len(batch) == self.batch_size:
+                    yield from self._compute(batch)
+                    batch = []
+        yield from self._compute(batch)
+
+    def _compute_in_tiles(self, loaded: Loaded) -> Result:
+        image, path = loaded
+        if self.task == 'detection':
+            found = detect_in_tiles(image, self._tiling, self._compute_tiles, self.batch_size)
+            return replace(found, path=path)
+        head = self._module.decode_head
+        labels = dict(class_names=self.class_names, palette=self.palette)
+        threshold = head.threshold if self._module.out_channels == 1 else None
+        label_map = LabelMap(image.shape[:2], labels, threshold, self.probabilities)
+        segment_in_tiles(image, self._tiling, self._tile_probabilities, self.batch_size, label_map)
+        return label_map.result(path)
+
+    def _compute_tiles(self, tiles: list[np.ndarray]) -> list[Result]:
+        return self._compute([self._pipeline.transform(Loaded(tile, None)) for tile in tiles])
+
+    def _tile_probabilities(self, tiles: list[np.ndarray]) -> list[torch.Tensor]:
+        samples = [self._pipeline.transform(Loaded(tile, None)) for tile in tiles]
+        outputs = self._run([_inputs(sample) for sample in samples])
+        return [class_probabilities(output.seg_logits.data).cpu() for output in outputs]
+
     def _compute(self, samples: list[Sample]) -> list[Result]:
         results: list[Result | None] = [None] * len(samples)
         for places in _of_one_size(samples):
-            batch = [
-                dict(inputs=samples[i].inputs, data_samples=samples[i].data_samples) for i in places
-            ]
-            for i, output in zip(places, self._run(batch)):
+            for i, output in zip(places, self._run([_inputs(samples[i]) for i in places])):
                 results[i] = self._result(output, samples[i].path)
         return results
 
@@ -232,6 +279,10 @@ def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:
         raise InputError(f'tta: {name} has no tta_model and tta_pipeline')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build(dict(**cfg.tta_model, module=opened.module))
+
+
+def _inputs(sample: Sample) -> dict:
+    return dict(inputs=sample.inputs, data_samples=sample.data_samples)
 
 
 def _of_one_size(samples: list[Sample]) -> list[list[int]]:
