@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
         '--tile',
         type=int,
         metavar='PIXELS',
-        help='predict on larger images in tiles of this side, such as 1024, and merge what is found',
+        help='predict on larger images in tiles of this side, such as 1024, and merge the results',
     )
     parser.add_argument(
         '--overlap',
