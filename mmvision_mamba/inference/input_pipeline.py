@@ -75,6 +75,7 @@ class InputPipeline:
         load, *steps = _without_annotations(deepcopy(list(steps)))
         self.max_pixels = max_pixels
         self.to_float32 = load.get('to_float32', False)
+        self._steps, self._scope = (load, *steps), scope
         with DefaultScope.overwrite_default_scope(scope):
             self._load = None if _is_ordinary(load) else TRANSFORMS.build(load)
             self._transform = Compose(steps)
@@ -86,6 +87,12 @@ class InputPipeline:
             InputError: It cannot be read, is no image, or is of a size that the pipeline fails on.
         """
         return self.transform(self.load(source))
+
+    def with_scale(self, factor: float) -> 'InputPipeline':
+        """The same, of which steps Resize resize by a factor, whatever an image's size."""
+        resize = dict(type='Resize', scale_factor=factor, keep_ratio=True)
+        steps = [resize if _name(step) == 'Resize' else step for step in self._steps]
+        return InputPipeline(steps, self._scope, self.max_pixels)
 
     def load(self, source: Source) -> Loaded:
         """Load an image, if need be.

@@ -22,7 +22,9 @@ from .mixed_precision import autocast_dtype, give_float32
 from .opening import OpenModel, open_model
 from .outputs import LabelMap, class_probabilities, detection_result, segmentation_result
 from .results import DetectionResult, SegmentationResult
-from .tiles import Tiling, detect_in_tiles, segment_in_tiles
+from .tiles.exact import check_streamable, exact_pipeline, segment_exactly
+from .tiles.grid import Tiling
+from .tiles.predicting import detect_in_tiles, segment_in_tiles
 
 Result = DetectionResult | SegmentationResult
 
@@ -59,6 +61,9 @@ class Predictor:
             ``batch_size`` of them at a time, and each tile as an image of its own: objects that
             tiles share are merged, label maps are blended. None for images whole.
         overlap: Share of a tile that the next one has part in, in [0, 1).
+        tile_exact: Whether images of a longer side than ``tile`` (1024 if None) are answered
+            exactly as if they were computed whole, at the scale at which a tile would be, by parts
+            of that side: for segmentors of UPerHead.
 
     Attributes:
         task: ``'detection'`` or ``'segmentation'``.
@@ -85,8 +90,11 @@ class Predictor:
         max_pixels: int = MAX_PIXELS,
         tile: int | None = None,
         overlap: float = 0.2,
+        tile_exact: bool = False,
     ) -> None:
         self._amp = autocast_dtype(amp)
+        if tile_exact and tile is None:
+            tile = 1024
         self._tiling = None if tile is None else Tiling(tile, overlap)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
@@ -101,6 +109,10 @@ class Predictor:
             raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
         if probabilities and tta:
             raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
+        if tile_exact and (tta or self._amp is not None):
+            raise InputError(f'tile_exact and {"tta" if tta else "amp"} do not go together')
+        if tile_exact:
+            check_streamable(opened.module)
         if tile is not None and tta and self.task == 'segmentation':
             raise InputError('tile and tta: mmseg keeps no probabilities to blend tiles by')
         if self._amp is not None:
@@ -113,6 +125,7 @@ class Predictor:
             opened.cfg.default_scope,
             max_pixels,
         )
+        self._exact = exact_pipeline(self._pipeline, tile) if tile_exact else None
 
     def __call__(
         self, images: Source | Iterable[Source]
@@ -220,7 +233,12 @@ class Predictor:
         labels = dict(class_names=self.class_names, palette=self.palette)
         threshold = head.threshold if self._module.out_channels == 1 else None
         label_map = LabelMap(image.shape[:2], labels, threshold, self.probabilities)
-        segment_in_tiles(image, self._tiling, self._tile_probabilities, self.batch_size, label_map)
+        if self._exact is None:
+            predict = self._tile_probabilities
+            segment_in_tiles(image, self._tiling, predict, self.batch_size, label_map)
+        else:
+            with torch.inference_mode():
+                segment_exactly(self._module, self._exact, loaded, self._tiling.tile, label_map)
         return label_map.result(path)
 
     def _compute_tiles(self, tiles: list[np.ndarray]) -> list[Result]:

@@ -25,7 +25,7 @@ def mambavision(**options):
 
 
 def mambaout(**options):
-    return randomized(MambaOut(arch=dict(depths=(2, 1, 4, 1), dims=(16, 32, 48, 64)), **options))
+    return randomized(MambaOut(arch=dict(depths=(2, 1, 3, 1), dims=(8, 16, 24, 32)), **options))
 
 
 BACKBONES = {

@@ -8,7 +8,8 @@ from PIL import Image
 from mmvision_mamba import Predictor
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.inference.outputs import LabelMap
-from mmvision_mamba.inference.tiles import Tiling, segment_in_tiles
+from mmvision_mamba.inference.tiles.grid import Tiling
+from mmvision_mamba.inference.tiles.predicting import segment_in_tiles
 
 
 @pytest.fixture(params=['detector', 'segmentor'])
