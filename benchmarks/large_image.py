@@ -2,15 +2,15 @@
 
     python benchmarks/large_image.py [--width 12000 --height 9000] [--recipes]
 
-1. ``tools/predict.py --tile`` on one JPEG, from decoding to written results (a drawn image, and COCO
-   JSON or a label map), as a process of its own: its peak resident memory. The detector finds
+1. ``tools/predict.py --tile`` on one JPEG, from decoding to written results (a drawn image, and
+   COCO JSON or a label map), as a process of its own: its peak resident memory. The detector finds
    about as many objects in each tile as it can give; the segmentor has 150 classes.
 2. The features of an image of ``--side`` pixels squared, by ``stream_features`` and by the backbone
    at once, and a segmentor's label map with ``tile_exact`` and without: peak resident memory of a
    process each, and the largest relative difference.
 
 Models are those of the embedded data set, small and untrained, which have the parts of the recipes;
-``--recipes`` takes recipes of size t and tiny. Prints JSON, and writes it to ``benchmarks/results``.
+``--recipes`` takes recipes of size t and tiny. Prints JSON and writes it to ``benchmarks/results``.
 """
 
 import argparse

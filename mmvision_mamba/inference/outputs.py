@@ -109,12 +109,15 @@ def compact_masks(masks: Tensor | np.ndarray, size: tuple[int, int]) -> sv.Compa
     return sv.CompactMask.from_dense(masks, tight_boxes(masks), size)
 
 
+@torch.inference_mode()
 def class_probabilities(scores: Tensor) -> Tensor:
-    """(K, H, W) float32, from ``seg_logits`` of mmseg's ``SegDataSample``."""
+    """(K, H, W) float32, from ``seg_logits`` of mmseg's ``SegDataSample``, in their own memory."""
     scores = scores.float()
     if len(scores) == 1:  # two classes told apart by one map, whose sigmoid is taken already
         return torch.cat([1 - scores, scores])
-    return scores.softmax(dim=0)
+    # The softmax, which torch has not in place: of many classes and a large map it is gigabytes.
+    scores.sub_(scores.amax(dim=0)).exp_()
+    return scores.div_(scores.sum(dim=0))
 
 
 def _label_dtype(class_names: Sequence[str]) -> torch.dtype:

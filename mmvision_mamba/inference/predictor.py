@@ -224,6 +224,7 @@ class Predictor:
                     batch = []
         yield from self._compute(batch)
 
+    @torch.inference_mode()
     def _compute_in_tiles(self, loaded: Loaded) -> Result:
         image, path = loaded
         if self.task == 'detection':
@@ -237,8 +238,7 @@ class Predictor:
             predict = self._tile_probabilities
             segment_in_tiles(image, self._tiling, predict, self.batch_size, label_map)
         else:
-            with torch.inference_mode():
-                segment_exactly(self._module, self._exact, loaded, self._tiling.tile, label_map)
+            segment_exactly(self._module, self._exact, loaded, self._tiling.tile, label_map)
         return label_map.result(path)
 
     def _compute_tiles(self, tiles: list[np.ndarray]) -> list[Result]:

@@ -15,7 +15,7 @@ def blend(windows: Iterable[Tensor], rows: Axis, columns: Axis) -> Iterator[tupl
     ``channels * rows.most_shared * columns.size`` numbers.
 
     Args:
-        windows: (channels, rows.tile, columns.tile) each, row by row.
+        windows: (channels, rows.tile, columns.tile) each, row by row; their memory is used.
         rows, columns: Where they are.
 
     Yields:
@@ -28,7 +28,7 @@ def blend(windows: Iterable[Tensor], rows: Axis, columns: Axis) -> Iterator[tupl
     for top, end_row, row_weight in zip(rows.starts, rows.ends, row_weights):
         to_right: Tensor | None = None  # and of the columns that the next window has part in
         for left, end_column, column_weight in zip(columns.starts, columns.ends, column_weights):
-            window = next(windows) * (row_weight[:, None] * column_weight)
+            window = next(windows).mul_(row_weight[:, None] * column_weight)
             if to_right is not None:
                 window[:, :, : to_right.shape[2]] += to_right
             done, to_right = window.split(
@@ -41,4 +41,5 @@ def blend(windows: Iterable[Tensor], rows: Axis, columns: Axis) -> Iterator[tupl
             yield Box(left, top, end_column, end_row), done[:, : end_row - top]
             further = done[:, end_row - top :]
             below[:, : further.shape[1], left:end_column] = further
+            del window, done, further  # before the next one is made
         from_above = top + rows.tile - end_row

@@ -58,13 +58,15 @@ def segment_in_tiles(
 
     def windows() -> Iterator[Tensor]:
         for batch in _batches(boxes, batch_size):
-            for window in predict([np.ascontiguousarray(box.of(image)) for box in batch]):
-                yield window.transpose(1, 2) if turned else window
+            made = predict([np.ascontiguousarray(box.of(image)) for box in batch])
+            while made:  # none is held longer than it takes to blend it
+                yield made.pop(0).transpose(1, 2) if turned else made.pop(0)
 
     for box, part in blend(windows(), rows, columns):
         if turned:
             box, part = Box(box.top, box.left, box.bottom, box.right), part.transpose(1, 2)
         into.put(slice(box.top, box.bottom), slice(box.left, box.right), part)
+        del part
 
 
 def _batches(boxes: Iterable[Box], size: int) -> Iterator[list[Box]]:
