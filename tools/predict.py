@@ -59,6 +59,23 @@ def parse_args() -> argparse.Namespace:
         choices=['bfloat16', 'float16'],
         help='predict in mixed precision (default: bfloat16)',
     )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='PIXELS',
+        help='predict on larger images in tiles of this side, such as 1024, and merge the results',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        metavar='SHARE',
+        help='of a tile, that the next one has part in (default: 0.2)',
+    )
+    parser.add_argument(
+        '--tile-exact',
+        action='store_true',
+        help='answer for larger images as if they were computed whole, by parts (UPerNet)',
+    )
     parser.add_argument('--tta', action='store_true', help='predict at several scales and flipped')
     add_config_options(parser, 'override the config')
     add_trust(parser)
@@ -116,6 +133,8 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or Path('predictions', model.name if model.is_dir() else model.stem)
     found = find_sources(args.inputs, args.recursive, without=out)
     take_folder(out, found.sources)
+    if args.overlap is not None and (args.tile is None or args.tile_exact):
+        raise InputError('--overlap is that of tiles that are blended or merged: give --tile alone')
     console.report(f'{args.model}: building the model ...')
     with trust_checkpoints(args.trust_checkpoint):
         predictor = Predictor(
@@ -126,6 +145,9 @@ def main(args: argparse.Namespace) -> None:
             tta=args.tta,
             batch_size=args.batch_size,
             cfg_options=parse_options(args.cfg_options),
+            tile=args.tile,
+            overlap=0.2 if args.overlap is None else args.overlap,
+            tile_exact=args.tile_exact,
         )
     _check_objects(args, predictor.task, predictor.class_names)
     wanted = Wanted(0.3 if args.score is None else args.score, args.classes or ())

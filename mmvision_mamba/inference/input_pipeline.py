@@ -46,6 +46,18 @@ class Sample(NamedTuple):
     path: Path | None
 
 
+class Loaded(NamedTuple):
+    """An image as a pipeline's first step leaves it.
+
+    Attributes:
+        image: (H, W, 3) uint8 or float32, BGR; of another first step what that makes.
+        path: The image's file, if it was one.
+    """
+
+    image: np.ndarray
+    path: Path | None
+
+
 class InputPipeline:
     """A config's test pipeline, applied to images that are in no data set.
 
@@ -63,6 +75,7 @@ class InputPipeline:
         load, *steps = _without_annotations(deepcopy(list(steps)))
         self.max_pixels = max_pixels
         self.to_float32 = load.get('to_float32', False)
+        self._steps, self._scope = (load, *steps), scope
         with DefaultScope.overwrite_default_scope(scope):
             self._load = None if _is_ordinary(load) else TRANSFORMS.build(load)
             self._transform = Compose(steps)
@@ -73,9 +86,32 @@ class InputPipeline:
         Raises:
             InputError: It cannot be read, is no image, or is of a size that the pipeline fails on.
         """
+        return self.transform(self.load(source))
+
+    def with_scale(self, factor: float) -> 'InputPipeline':
+        """The same, of which steps Resize resize by a factor, whatever an image's size."""
+        resize = dict(type='Resize', scale_factor=factor, keep_ratio=True)
+        steps = [resize if _name(step) == 'Resize' else step for step in self._steps]
+        return InputPipeline(steps, self._scope, self.max_pixels)
+
+    def load(self, source: Source) -> Loaded:
+        """Load an image, if need be.
+
+        Raises:
+            InputError: It cannot be read, or is no image.
+        """
         path = Path(source).expanduser() if isinstance(source, str | Path) else None
-        image = self._read(source) if self._load is None else self._load_as_configured(source)
-        loaded = dict(
+        read = self._read if self._load is None else self._load_as_configured
+        return Loaded(read(source), path)
+
+    def transform(self, loaded: Loaded) -> Sample:
+        """Apply the steps after loading.
+
+        Raises:
+            InputError: The image is of a size that the pipeline fails on.
+        """
+        image, path = loaded
+        inputs = dict(
             img=image,
             img_shape=image.shape[:2],
             ori_shape=image.shape[:2],
@@ -83,7 +119,7 @@ class InputPipeline:
             img_id=0,
         )
         try:
-            packed = self._transform(loaded)
+            packed = self._transform(inputs)
         except Exception as error:  # such as OpenCV's of a line that is resized to no height
             height, width = image.shape[:2]
             reason = ' '.join(str(error).split())

@@ -1,5 +1,6 @@
 """What mmdet and mmseg leave of an image, as results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,11 @@ def segmentation_result(
     """
     label_map = sample.pred_sem_seg.data
     label_map = label_map.reshape(label_map.shape[-2:])
-    dtype = torch.uint8 if len(labels['class_names']) <= _MOST_IN_A_BYTE else torch.int32
+    kept = class_probabilities(sample.seg_logits.data).cpu().numpy() if probabilities else None
     return SegmentationResult(
         image_size=tuple(map(int, label_map.shape)),
-        label_map=label_map.to(dtype).cpu().numpy(),
-        probabilities=_probabilities(sample.seg_logits.data) if probabilities else None,
+        label_map=label_map.to(_label_dtype(labels['class_names'])).cpu().numpy(),
+        probabilities=kept,
         path=path,
         **labels,
     )
@@ -96,6 +97,45 @@ def best_classes(scores: Tensor, size: tuple[int, int], align_corners: bool) -> 
     return classes
 
 
+class LabelMap:
+    """A segmentation that is made part by part.
+
+    Args:
+        size: (height, width) of the image.
+        labels: ``class_names`` and ``palette``.
+        threshold: Where two classes are told apart by one map, the least probability of the second;
+            None where the most probable class is taken.
+        probabilities: Whether to keep those of the classes.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], labels: dict, threshold: float | None, probabilities: bool
+    ) -> None:
+        self._labels, self._threshold = labels, threshold
+        self._map = torch.zeros(size, dtype=_label_dtype(labels['class_names']))
+        classes = len(labels['class_names'])
+        self._probabilities = torch.zeros(classes, *size) if probabilities else None
+
+    def put(self, rows: slice, columns: slice, probabilities: Tensor) -> None:
+        """Label a part of the image by its classes' probabilities (K, h, w)."""
+        if self._threshold is None:
+            self._map[rows, columns] = probabilities.argmax(dim=0)
+        else:
+            self._map[rows, columns] = probabilities[1] > self._threshold
+        if self._probabilities is not None:
+            self._probabilities[:, rows, columns] = probabilities
+
+    def result(self, path: Path | None) -> SegmentationResult:
+        kept = self._probabilities
+        return SegmentationResult(
+            image_size=tuple(self._map.shape),
+            label_map=self._map.numpy(),
+            probabilities=None if kept is None else kept.numpy(),
+            path=path,
+            **self._labels,
+        )
+
+
 def compact_masks(masks: Tensor | np.ndarray, size: tuple[int, int]) -> sv.CompactMask:
     """Masks (n, H, W) bool, each kept within the tightest rectangle around it."""
     masks = masks.cpu().numpy() if isinstance(masks, Tensor) else masks
@@ -103,11 +143,19 @@ def compact_masks(masks: Tensor | np.ndarray, size: tuple[int, int]) -> sv.Compa
     return sv.CompactMask.from_dense(masks, tight_boxes(masks), size)
 
 
-def _probabilities(scores: Tensor) -> np.ndarray:
+@torch.inference_mode()
+def class_probabilities(scores: Tensor) -> Tensor:
+    """(K, H, W) float32, from ``seg_logits`` of mmseg's ``SegDataSample``, in their own memory."""
     scores = scores.float()
     if len(scores) == 1:  # two classes told apart by one map, whose sigmoid is taken already
-        return torch.cat([1 - scores, scores]).cpu().numpy()
-    return scores.softmax(dim=0).cpu().numpy()
+        return torch.cat([1 - scores, scores])
+    # The softmax, which torch has not in place: of many classes and a large map it is gigabytes.
+    scores.sub_(scores.amax(dim=0)).exp_()
+    return scores.div_(scores.sum(dim=0))
+
+
+def _label_dtype(class_names: Sequence[str]) -> torch.dtype:
+    return torch.uint8 if len(class_names) <= _MOST_IN_A_BYTE else torch.int32
 
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,16 +12,26 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
 from PIL import Image
 
 from ..datasets.checking.check import leaf_datasets
 from ..errors import InputError
 from .image_files import MAX_PIXELS
-from .input_pipeline import InputPipeline, Sample, Source
+from .input_pipeline import InputPipeline, Loaded, Sample, Source
 from .mixed_precision import autocast_dtype, give_float32
 from .opening import OpenModel, open_model
-from .outputs import detection_result, segmentation_result
+from .outputs import (
+    LabelMap,
+    best_classes,
+    class_probabilities,
+    detection_result,
+    segmentation_result,
+)
 from .results import DetectionResult, SegmentationResult
+from .tiles.exact import check_streamable, exact_pipeline, segment_exactly
+from .tiles.grid import Tiling
+from .tiles.predicting import detect_in_tiles, segment_in_tiles
 
 Result = DetectionResult | SegmentationResult
 
@@ -53,6 +64,13 @@ class Predictor:
             are 4 bytes for each class and pixel; not with ``tta``.
         cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
         max_pixels: The most that an image file may have.
+        tile: Images of a longer side are predicted on in tiles of this side, in pixels,
+            ``batch_size`` of them at a time, and each tile as an image of its own: objects that
+            tiles share are merged, label maps are blended. None for images whole.
+        overlap: Share of a tile that the next one has part in, in [0, 1).
+        tile_exact: Whether images of a longer side than ``tile`` (1024 if None) are answered
+            exactly as if they were computed whole, at the scale at which a tile would be, by parts
+            of that side: for segmentors of UPerHead.
 
     Attributes:
         task: ``'detection'`` or ``'segmentation'``.
@@ -77,8 +95,14 @@ class Predictor:
         probabilities: bool = False,
         cfg_options: Mapping | None = None,
         max_pixels: int = MAX_PIXELS,
+        tile: int | None = None,
+        overlap: float = 0.2,
+        tile_exact: bool = False,
     ) -> None:
         self._amp = autocast_dtype(amp)
+        if tile_exact and tile is None:
+            tile = 1024
+        self._tiling = None if tile is None else Tiling(tile, overlap)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         self.device = _device(device)
@@ -92,6 +116,12 @@ class Predictor:
             raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
         if probabilities and tta:
             raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
+        if tile_exact and (tta or self._amp is not None):
+            raise InputError(f'tile_exact and {"tta" if tta else "amp"} do not go together')
+        if tile_exact:
+            check_streamable(opened.module)
+        if tile is not None and tta and self.task == 'segmentation':
+            raise InputError('tile and tta: mmseg keeps no probabilities to blend tiles by')
         if self._amp is not None:
             give_float32(opened.module)
         # Scores of all classes at an image's own size are made where they are asked for.
@@ -107,6 +137,7 @@ class Predictor:
             opened.cfg.default_scope,
             max_pixels,
         )
+        self._exact = exact_pipeline(self._pipeline, tile) if tile_exact else None
 
     def __call__(
         self, images: Source | Iterable[Source]
@@ -125,7 +156,7 @@ class Predictor:
             InputError: An image cannot be read, or is none.
         """
         if isinstance(images, str | Path | np.ndarray | Image.Image):
-            return self._compute([self._pipeline(images)])[0]
+            return next(self._answers([self._prepare(images)]))
         if isinstance(images, list | tuple):
             return list(self.stream(images))
         if isinstance(images, Iterable) and not isinstance(images, bytes):
@@ -153,26 +184,31 @@ class Predictor:
         Raises:
             InputError: An image cannot be read, or is none, and ``on_error`` is None.
         """
-        samples = self._prepared(images, on_error)
-        while batch := list(islice(samples, self.batch_size)):
-            yield from self._compute(batch)
+        yield from self._answers(self._prepared(images, on_error))
 
-    def _predict_batch(self, images: list[np.ndarray]) -> list[Result]:
-        """Results of arrays (H, W, 3) of uint8 in RGB, computed together where they can be."""
-        return self._compute([self._pipeline(image) for image in images])
+    def _prepare(self, source: Source) -> Sample | Loaded:
+        """A sample for the model; of an image that is larger than a tile, the image."""
+        loaded = self._pipeline.load(source)
+        if self._tiling is None or not self._tiling.divides(loaded.image):
+            return self._pipeline.transform(loaded)
+        # Tiles are of one size: the pipeline fails on none or on the first one, here and now.
+        first = self._tiling.boxes(*loaded.image.shape[:2])[0].of(loaded.image)
+        self._pipeline.transform(Loaded(np.ascontiguousarray(first), loaded.path))
+        return loaded
 
     def _prepared(
         self,
         images: Iterable[Source],
         on_error: Callable[[Source, InputError], None] | None,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Sample | Loaded]:
+        ahead = self.batch_size + 2 if self._tiling is None else 1
         waiting: deque[tuple[Source, Future]] = deque()
-        sources, ahead = iter(images), self.batch_size + 2
+        sources = iter(images)
         with ThreadPoolExecutor(_READERS, 'read-image') as readers:
             try:
                 while True:
                     for source in islice(sources, ahead - len(waiting)):
-                        waiting.append((source, readers.submit(self._pipeline, source)))
+                        waiting.append((source, readers.submit(self._prepare, source)))
                     if not waiting:
                         return
                     source, sample = waiting.popleft()
@@ -186,13 +222,51 @@ class Predictor:
                 for _, sample in waiting:
                     sample.cancel()
 
+    def _answers(self, samples: Iterable[Sample | Loaded]) -> Iterator[Result]:
+        batch: list[Sample] = []
+        for sample in samples:
+            if isinstance(sample, Loaded):
+                yield from self._compute(batch)
+                batch = []
+                yield self._compute_in_tiles(sample)
+            else:
+                batch.append(sample)
+                if len(batch) == self.batch_size:
+                    yield from self._compute(batch)
+                    batch = []
+        yield from self._compute(batch)
+
+    @torch.inference_mode()
+    def _compute_in_tiles(self, loaded: Loaded) -> Result:
+        image, path = loaded
+        if self.task == 'detection':
+            found = detect_in_tiles(image, self._tiling, self._compute_tiles, self.batch_size)
+            return replace(found, path=path)
+        head = self._module.decode_head
+        labels = dict(class_names=self.class_names, palette=self.palette)
+        threshold = head.threshold if self._module.out_channels == 1 else None
+        label_map = LabelMap(image.shape[:2], labels, threshold, self.probabilities)
+        if self._exact is None:
+            predict = self._tile_probabilities
+            segment_in_tiles(image, self._tiling, predict, self.batch_size, label_map)
+        else:
+            segment_exactly(self._module, self._exact, loaded, self._tiling.tile, label_map)
+        return label_map.result(path)
+
+    def _compute_tiles(self, tiles: list[np.ndarray]) -> list[Result]:
+        return self._compute([self._pipeline.transform(Loaded(tile, None)) for tile in tiles])
+
+    def _tile_probabilities(self, tiles: list[np.ndarray]) -> list[torch.Tensor]:
+        samples = [self._pipeline.transform(Loaded(tile, None)) for tile in tiles]
+        outputs = self._run([_inputs(sample) for sample in samples])
+        return [class_probabilities(output.seg_logits.data).cpu() for output in outputs]
+
     def _compute(self, samples: list[Sample]) -> list[Result]:
         results: list[Result | None] = [None] * len(samples)
         for places in _of_one_size(samples):
-            batch = [
-                dict(inputs=samples[i].inputs, data_samples=samples[i].data_samples) for i in places
-            ]
-            for i, output in zip(places, self._run(batch)):
+            batch = [_inputs(samples[i]) for i in places]
+            outputs = self._run_small(batch) if self._resizes else self._run(batch)
+            for i, output in zip(places, outputs):
                 results[i] = self._result(output, samples[i].path)
         return results
 
@@ -200,6 +274,18 @@ class Predictor:
         mixed = self._amp is not None
         with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
             return self._module.test_step(pseudo_collate(batch))
+
+    def _run_small(self, batch: list[dict]) -> list:
+        """A segmentor's outputs, which mmseg leaves at the size that the model sees."""
+        samples = [image['data_samples'] for image in batch]
+        sizes = [tuple(sample.ori_shape) for sample in samples]
+        for sample in samples:
+            sample.set_metainfo(dict(ori_shape=tuple(sample.img_shape)))
+        outputs = self._run(batch)
+        for output, size in zip(outputs, sizes):
+            classes = best_classes(output.seg_logits.data, size, self._module.align_corners)
+            output.pred_sem_seg = PixelData(data=classes)
+        return outputs
 
     def _result(self, output, path: Path | None) -> Result:
         labels = dict(class_names=self.class_names, palette=self.palette)
@@ -237,6 +323,10 @@ def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:
         raise InputError(f'tta: {name} has no tta_model and tta_pipeline')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build(dict(**cfg.tta_model, module=opened.module))
+
+
+def _inputs(sample: Sample) -> dict:
+    return dict(inputs=sample.inputs, data_samples=sample.data_samples)
 
 
 def _of_one_size(samples: list[Sample]) -> list[list[int]]:
