@@ -171,6 +171,7 @@ def test_weight_decay_spares_norms_biases_and_the_scans_a_and_d(name):
         assert (decay[id(parameter)] == 0) == exempt, parameter_name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
 def test_a_config_registers_the_backbones_by_itself_from_any_folder(scope, tmp_path):
     name = dict(mmdet='mask_rcnn_mambaout_femto_coco', mmseg='upernet_mambavision_t_ade20k')[scope]

@@ -41,6 +41,7 @@ def assert_same(a, b, places=1e-3):
     assert (a.masks != b.masks).mean() < places
 
 
+@pytest.mark.slow
 def test_the_package_lends_the_predictor_without_importing_what_is_heavy():
     program = (
         'import sys, mmvision_mamba\n'
@@ -164,6 +165,7 @@ def test_label_maps_are_those_of_the_model_itself_however_many_classes_at_a_time
     np.testing.assert_array_equal(predictor(image).label_map, expected)
 
 
+@pytest.mark.slow
 def test_label_maps_are_those_of_test_py(segmentor, shapes_data, tmp_path, run_tool):
     run_tool(
         'test.py',

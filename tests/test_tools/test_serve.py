@@ -54,6 +54,7 @@ def test_a_mistyped_option_is_said_at_once(run_tool, arguments, said):
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_is_none_is_one_sentence(run_tool):
     done = run_tool('serve.py', 'no_such_model', check=False)
     assert done.returncode == 2
@@ -61,6 +62,7 @@ def test_a_model_that_is_none_is_one_sentence(run_tool):
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_gradio_the_command_that_installs_it_is_named(tmp_path):
     (tmp_path / 'gradio.py').write_text(
         "raise ModuleNotFoundError(\"No module named 'gradio'\", name='gradio')"

@@ -457,6 +457,7 @@ def test_the_command_ends_in_0_or_1_and_writes_its_findings(root, tmp_path, caps
     assert report['images'] == 4
 
 
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line_ends_in_one_line_and_status_2(tmp_path):
     command = [sys.executable, '-m', 'mmvision_mamba.datasets', 'check', 'nowhere.py']
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
