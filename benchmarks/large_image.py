@@ -4,7 +4,7 @@
 
 1. ``tools/predict.py --tile`` on one JPEG, from decoding to written results (a drawn image, and
    COCO JSON or a label map), as a process of its own: its peak resident memory. The detector finds
-   about as many objects in each tile as it can give; the segmentor has 150 classes.
+   ten objects in each tile; the segmentor has 150 classes.
 2. The features of an image of ``--side`` pixels squared, by ``stream_features`` and by the backbone
    at once, and a segmentor's label map with ``tile_exact`` and without: peak resident memory of a
    process each, and the largest relative difference.
@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = dict(detector='mask_rcnn_mambavision_demo_shapes', segmentor='upernet_mambaout_demo_shapes')
 RECIPES = dict(detector='mask_rcnn_mambavision_t_coco', segmentor='upernet_mambaout_tiny_ade20k')
 CLASSES = 150
+OBJECTS = 10  # of a tile at most, of which a thousand and more are left in the whole
 
 
 def draw_image(path: Path, width: int, height: int) -> None:
@@ -97,10 +98,11 @@ def tiles(args: argparse.Namespace, names: dict[str, str], folder: Path) -> dict
         path, cfg = config_of(name, classes)
         weights = untrained_weights(cfg, folder, name)
         options = ['--tile', str(args.tile), '--overlap', str(args.overlap)]
-        options += ['--score', '0'] if task == 'detector' else ['--cfg-options']
+        options += ['--score', '0'] if task == 'detector' else []
+        options += ['--cfg-options', f'model.test_cfg.rcnn.max_per_img={OBJECTS}']
         if classes:
             heads = ('decode_head', 'auxiliary_head')
-            options += [f'model.{head}.num_classes={classes}' for head in heads]
+            options[-1:] = [f'model.{head}.num_classes={classes}' for head in heads]
         results[task] = dict(model=name) | run_predict(
             image, path, weights, folder / task, *options
         )

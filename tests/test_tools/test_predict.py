@@ -268,3 +268,40 @@ def test_a_full_disk_is_one_sentence(predict, detector, images, tmp_path, kind):
     left = [path for path in (tmp_path / 'results').rglob('*') if path.is_file()]
     assert all(path.suffix == '.lock' or path.stat().st_size < 20_000 for path in left)
     assert not [path for path in left if path.suffix in ('.json', '.csv', '.mp4', '.partial')]
+
+
+@pytest.mark.slow
+def test_large_images_are_predicted_on_in_tiles(predict, detector, segmentor, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (150, 330, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / 'large.png')
+    tiles = ('--tile', '128', '--overlap', '0.25')
+    status, said, errors = predict('large.png', *detector, *tiles, '--score', '0', '--out', 'a')
+    assert (status, errors) == (0, ''), said
+    found = json.loads((tmp_path / 'a' / 'predictions.json').read_text())
+    assert (found['images'][0]['width'], found['images'][0]['height']) == (330, 150)
+    assert len(found['annotations']) > 100  # more than of one image
+    for out, options in (('b', tiles), ('c', ('--tile', '128', '--tile-exact'))):
+        status, said, errors = predict('large.png', *segmentor, *options, '--out', out)
+        assert (status, errors) == (0, ''), said
+        assert Image.open(tmp_path / out / 'labels' / 'large.png').size == (330, 150)
+    # Of this pipeline, which leaves images as they are, the exact map is that without tiles.
+    predict('large.png', *segmentor, '--out', 'd')
+    maps = [np.array(Image.open(tmp_path / out / 'labels' / 'large.png')) for out in 'cd']
+    assert (maps[0] != maps[1]).mean() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (('--tile', '12'), 'tile is 12; expected a whole number of pixels from 64 on'),
+        (('--tile', '512', '--overlap', '1'), 'overlap is 1.0; expected a share of a tile'),
+        (('--overlap', '0.5'), '--overlap is that of tiles'),
+        (('--tile-exact',), 'the model is a MaskRCNN: tile without tile_exact takes any model'),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused_in_a_sentence(predict, detector, images, options, words):
+    status, said, errors = predict('in', *detector, *options)
+    assert status == 2
+    assert words in said + errors
+    assert 'Traceback' not in said + errors

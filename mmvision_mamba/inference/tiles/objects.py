@@ -18,6 +18,8 @@ from .grid import Box
 
 # Least intersection over union, within the pixels that two tiles share, of what is one object.
 SAME = 0.5
+# The same of boxes, below which masks are not compared: of thousands of objects most are far apart.
+NEAR = 0.25
 
 
 def merge_objects(
@@ -109,7 +111,7 @@ def _agreeing(found: _Found, tiles: Sequence[Box]) -> Iterator[tuple[float, int,
             for i, j in np.argwhere(boxes_agree >= SAME):
                 yield boxes_agree[i, j], in_tile[a][i], in_tile[b][j]
             continue
-        pairs = np.argwhere(boxes_agree > 0)
+        pairs = np.argwhere(boxes_agree >= NEAR)
         seen = [
             {i: _Part.of(found.masks, in_tile[k][i], shared) for i in np.unique(pairs[:, side])}
             for side, k in enumerate((a, b))
@@ -134,11 +136,12 @@ class _Part:
 
     @classmethod
     def of(cls, masks: sv.CompactMask, index: int, within: Box) -> '_Part':
-        left, top, right, bottom = masks.bbox_xyxy[index].tolist()
-        box = Box(left, top, right + 1, bottom + 1).common(within)
+        left, top = masks.offsets[index].tolist()
+        crop = masks.crop(index)
+        box = Box(left, top, left + crop.shape[1], top + crop.shape[0]).common(within)
         if box is None:
             return cls(None, np.zeros((0, 0), bool), 0)
-        pixels = box.shifted(-left, -top).of(masks.crop(index))
+        pixels = box.shifted(-left, -top).of(crop)
         return cls(box, pixels, int(pixels.sum()))
 
     def iou(self, other: '_Part') -> float:
