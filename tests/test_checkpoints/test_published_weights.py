@@ -299,6 +299,7 @@ def test_a_file_is_downloaded_once(source, hub, content):
     assert locate(name) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fault', ['cut', 'stall'])
 def test_a_download_that_breaks_off_goes_on_where_it_was(fault, source, hub, content):
     name, path = source
@@ -495,6 +496,7 @@ def test_a_deeper_mambaout_does_not_pass_for_a_shallower_one(tmp_path):
         pretrained(tmp_path / 'a.pth', shallow, MambaOut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arch', PUBLISHED_ARCHS)
 @pytest.mark.parametrize('method', ['cascade_mask_rcnn', 'upernet'])
 def test_a_published_model_loads_into_the_config_of_its_name_with_nothing_left(
@@ -527,6 +529,7 @@ def test_a_published_detector_says_how_it_was_trained(hub, content, log):
     assert "window_padding='full'" in log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('arch', 'prefix', 'wanted'),
     [

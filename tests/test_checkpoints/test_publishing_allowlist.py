@@ -136,6 +136,7 @@ COMMON = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', COMMON)
 def test_the_common_methods_of_mmdet_and_mmseg_can_be_published_too(name, tmp_path):
     package = mmseg if 'ade20k' in name else mmdet

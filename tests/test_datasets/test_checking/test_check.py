@@ -183,6 +183,7 @@ def test_what_mmdet_takes_as_it_is_is_no_finding(change, root):
     assert the_report(coco_config(root)).counts == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', range(len(ANNOTATION_CASES)))
 def test_training_starts_unless_mmdet_would_fail(case, root):
     kind, change = ANNOTATION_CASES[case]

@@ -96,6 +96,7 @@ def build(tmp_path):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('hook', HOOKS)
 def test_a_hook_trains_and_validates_beside_stock_ones(hook, loop, build, tmp_path):
