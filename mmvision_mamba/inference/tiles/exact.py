@@ -6,7 +6,6 @@ streamed, and the head is computed lazily, with the few pixels around a tile tha
 
 import numpy as np
 import torch
-from mmseg.models import EncoderDecoder, UPerHead
 from torch import Tensor, nn
 
 from ...backbones import MambaOut, MambaVision
@@ -21,6 +20,8 @@ from .lazy_maps import Applied, Joined, LazyMap, Resized, Summed, Whole
 def check_streamable(module: nn.Module) -> None:
     """Raise InputError unless all of a model's parts can be computed by tiles exactly."""
     lacks = None
+    from mmseg.models import EncoderDecoder, UPerHead  # not where Predictor is imported
+
     if type(module) is not EncoderDecoder:
         lacks = f'the model is a {type(module).__name__}'
     elif type(module.backbone) not in (MambaVision, MambaOut):
@@ -61,7 +62,7 @@ def _side(pipeline: InputPipeline, height: int, width: int) -> tuple[int, ...]:
 
 
 def segment_exactly(
-    module: EncoderDecoder, pipeline: InputPipeline, loaded: Loaded, tile: int, into: LabelMap
+    module: nn.Module, pipeline: InputPipeline, loaded: Loaded, tile: int, into: LabelMap
 ) -> None:
     """Label an image as ``module`` would if it computed it whole.
 
@@ -99,7 +100,7 @@ def _probabilities(logits: Tensor) -> Tensor:
     return class_probabilities(logits.sigmoid() if len(logits) == 1 else logits)
 
 
-def _upernet(head: UPerHead, maps: tuple[Tensor, ...], device: torch.device) -> LazyMap:
+def _upernet(head: nn.Module, maps: tuple[Tensor, ...], device: torch.device) -> LazyMap:
     """What ``head(maps)`` gives (UPerNet's pyramids of pooling and of features)."""
     inputs = [maps[i] for i in head.in_index]
     # Of stride 32, the one map that pooling has to see whole.
