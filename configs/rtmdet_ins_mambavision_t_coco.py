@@ -5,5 +5,6 @@ _base_ = [
 ]
 model = dict(
     backbone=dict(type='MambaVision', arch='t', window_size=(8, 8, 112, 56)),
-    neck=dict(in_channels=[160, 320, 640]),
+    # The neck's narrowest map has 80 channels.
+    neck=dict(in_channels=[160, 320, 640], norm_cfg=dict(num_groups=16)),
 )

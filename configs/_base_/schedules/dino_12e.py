@@ -1,4 +1,4 @@
-# 12 epochs as in mmdet's DINO, the backbone at a tenth of the learning rate.
+# 12 epochs as in mmdet's DINO, but for the backbone: layer-wise decay instead of a flat tenth.
 _base_ = './coco_1x_boxes.py'
 
 max_epochs = 12
@@ -7,6 +7,5 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     optimizer=dict(weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
     clip_grad=dict(max_norm=0.1, norm_type=2),
 )

@@ -1,4 +1,5 @@
-# 160,000 iterations as in mmseg's Mask2Former, the backbone at a tenth of the learning rate.
+# 160,000 iterations as in mmseg's Mask2Former, but for the backbone: layer-wise decay instead of a
+# flat tenth of the learning rate.
 _base_ = './ade20k_160k.py'
 
 custom_imports = dict(
@@ -16,7 +17,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         layer_decay=0.9,
         custom_keys=dict(
-            backbone=dict(lr_mult=0.1),
             query_embed=dict(decay_mult=0.0),
             query_feat=dict(decay_mult=0.0),
             level_embed=dict(decay_mult=0.0),

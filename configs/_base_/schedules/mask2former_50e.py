@@ -1,5 +1,5 @@
-# 368,750 iterations, 50 epochs of COCO, as in mmdet's Mask2Former; the backbone at a tenth of the
-# learning rate.
+# 368,750 iterations, 50 epochs of COCO, as in mmdet's Mask2Former, but for the backbone: layer-wise
+# decay instead of a flat tenth of the learning rate.
 _base_ = '../detection_runtime.py'
 
 max_iters, interval = 368750, 5000
@@ -22,7 +22,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         layer_decay=0.9,
         custom_keys=dict(
-            backbone=dict(lr_mult=0.1),
             query_embed=dict(decay_mult=0.0),
             query_feat=dict(decay_mult=0.0),
             level_embed=dict(decay_mult=0.0),
