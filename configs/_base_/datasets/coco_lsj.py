@@ -1,8 +1,9 @@
 # COCO instance segmentation with large-scale jitter: 0.1 to 2 times 1024 pixels, cropped to 1024.
 _base_ = './coco.py'
 
-stock = __import__('mmengine.hub', fromlist=['get_config']).get_config(
-    'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
+stock = __import__('mmengine').Config.fromfile(
+    __import__('mmdet').__path__[0]
+    + '/.mim/configs/mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
 )
 load_image, load_annotations, *augmentation = stock.train_pipeline
 del stock

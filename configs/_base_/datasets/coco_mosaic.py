@@ -1,8 +1,8 @@
 # COCO instance segmentation at 640 pixels with RTMDet's mosaics and mixtures of images.
 _base_ = './coco.py'
 
-stock = __import__('mmengine.hub', fromlist=['get_config']).get_config(
-    'mmdet::rtmdet/rtmdet-ins_l_8xb32-300e_coco.py'
+stock = __import__('mmengine').Config.fromfile(
+    __import__('mmdet').__path__[0] + '/.mim/configs/rtmdet/rtmdet-ins_l_8xb32-300e_coco.py'
 )
 train_pipeline = stock.train_pipeline
 tta_pipeline = stock.tta_pipeline

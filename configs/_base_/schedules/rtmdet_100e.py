@@ -2,8 +2,8 @@
 # averaged.
 _base_ = '../detection_runtime.py'
 
-stock = __import__('mmengine.hub', fromlist=['get_config']).get_config(
-    'mmdet::rtmdet/rtmdet-ins_l_8xb32-300e_coco.py'
+stock = __import__('mmengine').Config.fromfile(
+    __import__('mmdet').__path__[0] + '/.mim/configs/rtmdet/rtmdet-ins_l_8xb32-300e_coco.py'
 )
 max_epochs, plain_epochs, interval = 100, 10, 10
 train_cfg = dict(
