@@ -157,6 +157,9 @@ edit those, not this page.
     warm-up: `segformer_mit-b0_8xb2-160k_ade20k-512x512`; drop path 0.1 of femto and kobe is that
     of its backbone, 0.3 of Tiny that of issue 251.
 
+- *COCO panoptic* has no config: mmdet reads its maps and computes PQ by `panopticapi`, which is
+  installed from its repository alone and is not among what this toolkit requires.
+
 - *Layer-wise decay* of the learning rate, in all of those methods, is 0.9 a layer, which is
   0.14 at the stem of MambaOut Tiny and 0.17 at that of MambaVision t; it is 0.95 for MambaOut Small
   and Base, which are twice as deep. 0.9 is that of mmseg's
