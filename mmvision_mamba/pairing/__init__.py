@@ -15,11 +15,11 @@ from mmengine.logging import print_log
 
 from ..backbones.mambavision import ARCHITECTURES
 from ..errors import InputError
-from .feature_maps import FeatureMap, Part, said, scope_of, type_name
+from .feature_maps import FeatureMap, NotAPyramidError, Part, said, scope_of, type_name
 from .recipe import adapt_optimizer, drop_old_weights, import_backbones, set_statistics
 from .rewire import rewire, rewire_neck
 
-__all__ = ['backbone_names', 'pair']
+__all__ = ['NotAPyramidError', 'backbone_names', 'pair']
 
 _STRIDES = (4, 8, 16, 32)
 # In tokens, of the published detectors and segmentors of MambaVision.
@@ -53,7 +53,9 @@ def pair(model: Model, backbone: str | dict) -> Model:
             ``out_indices``.
 
     Raises:
-        InputError: No such backbone, or the model cannot have another, with the reason.
+        NotAPyramidError: The model's backbone gives no pyramid of maps, as one of dilated
+            convolutions, of a single stride or of two branches.
+        InputError: No such backbone, or the model cannot have another for another reason.
     """
     if isinstance(model, Config):
         return _pair_config(model, backbone)
@@ -110,8 +112,12 @@ def _owner(model: dict) -> tuple[dict, str]:
         if isinstance(node, dict) and isinstance(node.get('backbone'), dict):
             if 'type' in node['backbone']:
                 return node, key
-            raise InputError(f'{key}.backbone has no type: {type_name(model)} builds it in its way')
-    raise InputError(f'model ({type_name(model)}) has no backbone of its own config to replace')
+            raise NotAPyramidError(
+                f'{key}.backbone has no type: {type_name(model)} builds it in its way'
+            )
+    raise NotAPyramidError(
+        f'model ({type_name(model)}) has no backbone of its own config to replace'
+    )
 
 
 def _node(backbone: str | dict, scope: str) -> dict:
@@ -150,14 +156,14 @@ def _out_indices(old: Part, maps: Sequence[FeatureMap], node: dict) -> tuple[int
     unknown = [stride for stride in strides if stride not in _STRIDES]
     gives = f'{old.title} gives {said(maps)}'
     if unknown:
-        raise InputError(f'{gives}, {has}: none of stride {unknown[0]:g}')
+        raise NotAPyramidError(f'{gives}, {has}: none of stride {unknown[0]:g}')
     if len(set(strides)) < len(strides):
-        raise InputError(
+        raise NotAPyramidError(
             f'{gives}, {has}: a dilated net, one of a single stride or of several branches cannot '
             'be replaced'
         )
     if strides != sorted(strides):
-        raise InputError(f'{gives}, {has}')
+        raise NotAPyramidError(f'{gives}, {has}')
     return tuple(_STRIDES.index(stride) for stride in strides)
 
 

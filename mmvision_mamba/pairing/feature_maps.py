@@ -20,6 +20,10 @@ _SCOPES = ('mmdet', 'mmseg')
 _SIDES = dict(meta=512, cpu=256)
 
 
+class NotAPyramidError(InputError):
+    """A backbone gives other things than one map each of some of the strides 4, 8, 16 and 32."""
+
+
 class FeatureMap(NamedTuple):
     """Channels of a map, and pixels of the image to one of its own along a side."""
 
@@ -69,7 +73,7 @@ class Part:
         image = FeatureMap(self.node.get('in_channels', 3), 1)
         trained, evaluated = (self._run(image, training) for training in (True, False))
         if trained != evaluated:
-            raise InputError(
+            raise NotAPyramidError(
                 f'{self.title} gives {said(trained)} in training and {said(evaluated)} in '
                 'evaluation: a net of several branches, whose heads are made for them'
             )
@@ -96,7 +100,7 @@ class Part:
             raise self._does_not_run(maps, error) from error
         outputs = [outputs] if torch.is_tensor(outputs) else outputs
         if not outputs or not all(torch.is_tensor(x) and x.dim() == 4 for x in outputs):
-            raise InputError(f'{self.title} gives other things than feature maps')
+            raise NotAPyramidError(f'{self.title} gives other things than feature maps')
         return [FeatureMap(output.shape[1], side / output.shape[-1]) for output in outputs]
 
     def _does_not_run(self, maps: FeatureMap | list[FeatureMap], error: Exception) -> InputError:

@@ -1,0 +1,113 @@
+"""One training step and one prediction of a config's model on small made-up images, on the CPU."""
+
+import math
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from torch import nn
+from torch.optim import SGD
+
+from mmvision_mamba.config import fit_to_machine
+
+_BATCH = 2
+_SIDE = 128
+_SIDE_OF_SSD = 320  # its last maps come from convolutions without padding
+_SIDE_OF_DINO = 256  # it picks its 900 queries out of the tokens of its maps
+
+
+def build(cfg: Config) -> nn.Module:
+    """The model that a config trains; of a tracker or of semi-supervised training, its detector.
+
+    What depends on the size of the images is changed in place.
+    """
+    if 'backbone' not in cfg.model:
+        cfg.model = cfg.model.detector
+    preprocessor = cfg.model.setdefault('data_preprocessor', dict(type='DetDataPreprocessor'))
+    preprocessor.pop('batch_augments', None)
+    if 'size' in preprocessor:
+        preprocessor.size = (_side(cfg), _side(cfg))
+    fit_to_machine(cfg)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def train_step(cfg: Config, model: nn.Module) -> float:
+    """One step of the config's own optimizer; returns the loss before it.
+
+    Raises:
+        ArithmeticError: The loss is not finite, or no gradient reached the backbone.
+    """
+    MessageHub.get_current_instance().update_info('iter', 1)
+    torch.manual_seed(0)
+    if cfg.get('optim_wrapper'):
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    else:
+        optimizer = OptimWrapper(SGD(model.parameters(), lr=1e-3))
+    before = [p.detach().clone() for p in model.backbone.parameters()]
+    if hasattr(model, 'set_epoch'):  # as mmdet's SetEpochInfoHook does
+        model.set_epoch(0)
+    model.train()
+    loss = model.train_step(_data(cfg), optimizer)['loss'].item()
+    if not math.isfinite(loss):
+        raise ArithmeticError(f'the loss is {loss}')
+    if all(torch.equal(old, new) for old, new in zip(before, model.backbone.parameters())):
+        raise ArithmeticError('no gradient reached the backbone')
+    return loss
+
+
+def predict(cfg: Config, model: nn.Module) -> list:
+    """The results of the images, or of the video, one each."""
+    model.eval()
+    with torch.no_grad():
+        return model.test_step(_data(cfg))
+
+
+def _side(cfg: Config) -> int:
+    if 'input_size' in str(cfg.model.get('bbox_head')):
+        return _SIDE_OF_SSD
+    return _SIDE_OF_DINO if cfg.model.get('num_queries', 0) > 300 else _SIDE
+
+
+def _data(cfg: Config) -> dict:
+    shape = (3, _side(cfg), _side(cfg))
+    if cfg.default_scope == 'mmseg':
+        return _images_with_labels(shape)
+    from mmdet.testing import demo_mm_inputs, demo_mm_proposals, demo_track_inputs
+
+    if cfg.model.data_preprocessor.type == 'TrackDataPreprocessor':
+        return demo_track_inputs(num_frames=2, image_shapes=shape, num_classes=1, with_mask=True)
+    data = demo_mm_inputs(
+        _BATCH,
+        shape,
+        num_items=[2] * _BATCH,
+        num_classes=2,
+        # HTC's labels of pixels are of an eighth of the image's size.
+        sem_seg_output_strides=8 if 'semantic_head' in cfg.model.get('roi_head', {}) else 1,
+        with_mask=True,
+        with_semantic=True,
+        use_box_type=True,
+    )
+    for sample in data['data_samples']:
+        sample.gt_instances.labels.zero_()  # which every model has
+        if cfg.model.type == 'FastRCNN':
+            (sample.proposals,) = demo_mm_proposals([shape], 20)
+    return data
+
+
+def _images_with_labels(shape: tuple[int, int, int]) -> dict:
+    from mmseg.structures import SegDataSample
+
+    random = torch.Generator().manual_seed(0)
+    samples, size = [], shape[1:]
+    for _ in range(_BATCH):
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
+        labels = torch.randint(2, (1, *size), generator=random)
+        samples.append(sample.set_data(dict(gt_sem_seg=PixelData(data=labels))) or sample)
+    images = [torch.randint(256, shape, generator=random, dtype=torch.uint8) for _ in samples]
+    return dict(inputs=images, data_samples=samples)
