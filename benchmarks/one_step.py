@@ -4,6 +4,7 @@ In this order: a step at the full learning rate of a recipe that warms up may th
 the image.
 """
 
+import copy
 import math
 
 import torch
@@ -17,32 +18,34 @@ from torch.optim import SGD
 
 from mmvision_mamba.config import fit_to_machine
 
+# Pixels of an image's sides. The larger is for models that count on maps of some size, as those
+# that pick their queries out of a map's tokens, or convolve the smallest without padding.
+SIDES = (128, 384)
 _BATCH = 2
-_SIDE = 128
-_SIDE_OF_SSD = 320  # its last maps come from convolutions without padding
-_SIDE_OF_DINO = 256  # it picks its 900 queries out of the tokens of its maps
 
 
-def build(cfg: Config) -> nn.Module:
+def build(cfg: Config, side: int) -> nn.Module:
     """The model that a config trains; of a tracker or of semi-supervised training, its detector.
 
-    What depends on the size of the images is changed in place.
+    Args:
+        cfg: Changed in place in what depends on the size of the images, or needs a GPU.
+        side: Of the images that will be given.
     """
     if 'backbone' not in cfg.model:
         cfg.model = cfg.model.detector
     preprocessor = cfg.model.setdefault('data_preprocessor', dict(type='DetDataPreprocessor'))
     preprocessor.pop('batch_augments', None)
     if 'size' in preprocessor:
-        preprocessor.size = (_side(cfg), _side(cfg))
+        preprocessor.size = (side, side)
     fit_to_machine(cfg)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(copy.deepcopy(cfg.model))  # some change what they are built of
     model.init_weights()
     return model
 
 
-def train_step(cfg: Config, model: nn.Module) -> float:
+def train_step(cfg: Config, model: nn.Module, side: int) -> float:
     """One step of the config's own optimizer; returns the loss before it.
 
     Raises:
@@ -57,7 +60,7 @@ def train_step(cfg: Config, model: nn.Module) -> float:
         optimizer = OptimWrapper(SGD(model.parameters(), lr=1e-3))
     before = [p.detach().clone() for p in model.backbone.parameters()]
     model.train()
-    loss = model.train_step(_data(cfg), optimizer)['loss'].item()
+    loss = model.train_step(_data(cfg, side), optimizer)['loss'].item()
     if not math.isfinite(loss):
         raise ArithmeticError(f'the loss is {loss}')
     if all(torch.equal(old, new) for old, new in zip(before, model.backbone.parameters())):
@@ -65,21 +68,15 @@ def train_step(cfg: Config, model: nn.Module) -> float:
     return loss
 
 
-def predict(cfg: Config, model: nn.Module) -> list:
+def predict(cfg: Config, model: nn.Module, side: int) -> list:
     """The results of the images, or of the video, one each."""
     model.eval()
     with torch.no_grad():
-        return model.test_step(_data(cfg))
+        return model.test_step(_data(cfg, side))
 
 
-def _side(cfg: Config) -> int:
-    if 'input_size' in str(cfg.model.get('bbox_head')):
-        return _SIDE_OF_SSD
-    return _SIDE_OF_DINO if cfg.model.get('num_queries', 0) > 300 else _SIDE
-
-
-def _data(cfg: Config) -> dict:
-    shape = (3, _side(cfg), _side(cfg))
+def _data(cfg: Config, side: int) -> dict:
+    shape = (3, side, side)
     if cfg.default_scope == 'mmseg':
         return _images_with_labels(shape)
     from mmdet.testing import demo_mm_inputs, demo_mm_proposals, demo_track_inputs

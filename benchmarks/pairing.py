@@ -52,7 +52,8 @@ def shipped_configs() -> Iterator[tuple[str, str]]:
 def attempt(name: str, backbone: str, send: Connection) -> None:
     """Go through the stages with one config, sending what came of each as ``(stage, reason)``.
 
-    The reason is empty where a stage was passed. A model that does not predict may still train.
+    The reason is empty where a stage was passed. A model that does not predict may still train;
+    one that does not do both is tried with larger images.
     """
     import one_step
 
@@ -67,26 +68,31 @@ def attempt(name: str, backbone: str, send: Connection) -> None:
             raise InputError('it has no model')
         return cfg
 
-    def paired() -> Config:
+    def paired(cfg: Config) -> Config:
         node = dict(type=backbone, arch=BACKBONES.get(backbone))
         return cfg if backbone == _AS_SHIPPED else pair(cfg, node)
 
-    def passed(stage: str, step: Callable[[], object]) -> object:
+    def tried(stage: str, step: Callable, *args: object) -> tuple[object, bool]:
+        result = reason = None
         try:
-            result = step()
+            result = step(*args)
         except Exception as error:  # of whatever kind: it is what the table is about
-            send.send((stage, _text(error)))
-            return None
-        send.send((stage, ''))
-        return result
+            reason = _text(error)
+        send.send((stage, reason or ''))
+        return result, reason is None
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        cfg = passed('read', read_model)
-        cfg = cfg and passed('paired', paired)
-        model = cfg and passed('built', lambda: one_step.build(cfg))
-        if model is not None:
-            passed('predicted', lambda: one_step.predict(cfg, model))
-            passed('trained', lambda: one_step.train_step(cfg, model))
+        cfg, passed = tried('read', read_model)
+        if passed:
+            cfg, passed = tried('paired', paired, cfg)
+        for side in one_step.SIDES if passed else ():
+            model, passed = tried('built', one_step.build, cfg, side)
+            if not passed:
+                return
+            _, predicted = tried('predicted', one_step.predict, cfg, model, side)
+            _, trained = tried('trained', one_step.train_step, cfg, model, side)
+            if predicted and trained:
+                return
 
 
 def _text(error: Exception) -> str:

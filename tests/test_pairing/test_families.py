@@ -74,7 +74,8 @@ def one_step():
 )
 def test_a_config_of_the_family_predicts_and_trains(path, family, one_step):
     cfg = pair(read_config_file(path), dict(type=family, arch=BACKBONES[family]))
-    model = one_step.build(cfg)
+    side = one_step.SIDES[cfg.model.type == 'DINO']
+    model = one_step.build(cfg, side)
     if path != PREDICTS_ONCE_TRAINED:
-        assert len(one_step.predict(cfg, model)) == 2
-    one_step.train_step(cfg, model)
+        assert len(one_step.predict(cfg, model, side)) == 2
+    one_step.train_step(cfg, model, side)
