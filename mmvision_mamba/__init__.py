@@ -2,12 +2,29 @@
 
 Importing the package registers its modules in MMEngine's root registries, where mmdet and mmseg
 configs both find them; it imports neither of the two, nor mmcv. It also installs the reader of
-checkpoints, see :func:`mmvision_mamba.checkpoints.loader.install`.
+checkpoints, see :func:`mmvision_mamba.checkpoints.loader.install`. :class:`Predictor` is imported
+when it is asked for.
 """
+
+from typing import TYPE_CHECKING
 
 from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
 from .checkpoints import loader
+from .inference.drawing import hook  # noqa: F401  (registration)
+
+if TYPE_CHECKING:
+    from .inference.predictor import Predictor
+
+__all__ = ['Predictor']
 
 loader.install()
 
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str):
+    if name == 'Predictor':
+        from .inference.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

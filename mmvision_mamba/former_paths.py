@@ -16,6 +16,7 @@ FORMER_PATHS = {
         'engine.checkpoint_match': 'engine.hooks.checkpoint_match',
         'engine.coco_metric': 'evaluation.coco_metric',
         'engine.heap': 'engine.hooks.heap',
+        'engine.hooks.drawing': 'inference.drawing.hook',
         'engine.mask_tta': 'evaluation.mask_tta',
         'engine.nonfinite': 'engine.hooks.nonfinite',
         'engine.preemption': 'engine.hooks.preemption',

@@ -131,5 +131,18 @@ def refuse_other_model(source: str, given: Mapping, wanted: Mapping) -> None:
         )
 
 
+def class_layers(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> set[str]:
+    """Names outside the backbone whose tensors differ in their first size alone: a row a class."""
+    return {
+        name
+        for name, value in wanted.items()
+        if name in given
+        and not name.startswith('backbone.')
+        and given[name].ndim == value.ndim > 0
+        and given[name].shape[1:] == value.shape[1:]
+        and len(given[name]) != len(value)
+    }
+
+
 def _first(names: list[str], count: int = 3) -> str:
     return ', '.join(names[:count]) + (', ...' if len(names) > count else '') if names else 'none'

@@ -1,5 +1,7 @@
 """Where tests find the reference features and the real images that stand beside a checkout."""
 
+import functools
+import importlib
 import os
 import signal
 import socket
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -25,6 +27,8 @@ def pytest_configure() -> None:
     torch.set_num_threads(2)
     # Under nohup it is ignored, by what the tests start too.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,27 @@ def shapes_data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data')
     draw_shapes(folder / 'shapes', num_train=16, num_val=4)
     return folder
+
+
+@pytest.fixture(scope='session')
+def untrained(tmp_path_factory):
+    """A function that gives the config of a demo's model, and weights as training starts with."""
+    folder = tmp_path_factory.mktemp('untrained')
+
+    @functools.cache
+    def untrained(name: str) -> tuple[Path, Path]:
+        from mmvision_mamba.config import load_config
+
+        config, weights = ROOT / 'configs' / f'{name}.py', folder / f'{name}.pth'
+        cfg = load_config(str(config))
+        importlib.import_module(f'{cfg.default_scope}.models')
+        with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = MODELS.build(cfg.model)
+        torch.save(dict(state_dict=module.state_dict(), meta={}), weights)
+        return config, weights
+
+    return untrained
 
 
 @pytest.fixture

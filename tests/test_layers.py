@@ -17,6 +17,8 @@ LAYERS = (
     ('analysis',),
     ('engine',),
     ('cli', 'weights'),
+    ('inference',),
+    ('serve',),
     ('__init__', '__main__'),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -7,6 +7,7 @@ import inspect
 
 import mmengine
 import pytest
+import supervision
 import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -53,10 +54,27 @@ def constructor_checks_its_options_by_this_method():
     return '_validate_cfg' in inspect.getsource(DefaultOptimWrapperConstructor.__init__)
 
 
+def supervision_reads_one_label_file_by_these_functions():
+    from supervision.dataset.formats.labelme import labelme_shapes_to_detections as of_labelme
+    from supervision.dataset.formats.pascal_voc import detections_from_xml_obj as of_voc
+    from supervision.dataset.formats.yolo import yolo_annotations_to_detections as of_yolo
+
+    starts = {
+        of_labelme: ['shapes', 'class_to_index', 'resolution_wh', 'with_masks'],
+        of_voc: ['root', 'classes', 'resolution_wh'],
+        of_yolo: ['lines', 'resolution_wh', 'with_masks'],
+    }
+    return all(
+        list(inspect.signature(read).parameters)[: len(names)] == names
+        for read, names in starts.items()
+    )
+
+
 # The door, the package, and the version in which it was last right.
 DOORS = [
     (batch_norms_share_a_base, torch, '2.11'),
     (trees_are_mapped_by_type, torch, '2.11'),
+    (supervision_reads_one_label_file_by_these_functions, supervision, '0.31.2'),
     (data_parallel_strategy_saves_and_loads_by_these_methods, mmengine, '0.10.12'),
     (checkpoint_hook_saves_by_these_methods, mmengine, '0.10.12'),
     (runner_says_what_it_loads, mmengine, '0.10.12'),

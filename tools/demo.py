@@ -1,4 +1,4 @@
-"""Train and test both families on the embedded data set, and print one table: ``make demo``."""
+"""Train both families on the embedded data set, test them, predict with them: ``make demo``."""
 
 import argparse
 import json
@@ -54,9 +54,12 @@ def main() -> None:
     from rich.table import Table
 
     from mmvision_mamba.checkpoints.resume import checkpoint_to_resume
+    from mmvision_mamba.datasets import draw_shapes
 
+    # Images of the validation split, which no training sees, as anyone's files.
+    held_out = draw_shapes(args.work_dir / 'held_out', num_train=0, num_val=6) / 'coco' / 'val2017'
     table = Table('model', *COLUMNS, 'training', title='On held-out images of the drawn data set')
-    images = []
+    tested, predicted = [], []
     for name, metrics in MODELS.items():
         work_dir = args.work_dir / name
         # train.py would not start a new run beside an earlier demo's.
@@ -86,11 +89,26 @@ def main() -> None:
             for metric, (column, perfect) in metrics.items()
         }
         table.add_row(name, *(row.get(column, '') for column in COLUMNS), f'{seconds:.0f} s')
-        images.append(drawn)
+        tested.append(drawn)
+        print(f'Predicting with {name}', flush=True)
+        out = work_dir / 'predictions'
+        run(
+            'predict.py',
+            str(held_out),
+            '--model',
+            str(work_dir),
+            '--out',
+            str(out),
+            log=work_dir / 'predict.log',
+        )
+        predicted += sorted((out / 'images').iterdir())
     Console().print(table)
-    print('Images, truth on the left and prediction on the right:')
-    for folder in images:
+    print('Tested images, truth on the left and prediction on the right:')
+    for folder in tested:
         print(f'  {folder}')
+    print(f'Images of {held_out}, drawn by tools/predict.py with what each model found:')
+    for file in predicted:
+        print(f'  {file}')
 
 
 if __name__ == '__main__':

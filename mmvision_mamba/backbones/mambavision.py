@@ -241,8 +241,13 @@ class WindowStage(Stage):
         return count, self.window_size if self.window_padding == 'full' else ceil(size / count)
 
     def forward(self, x: Tensor) -> Tensor:
+        (_, h), (_, w) = map(self.window, x.shape[2:])
+        return self.in_windows(x, h, w)
+
+    def in_windows(self, x: Tensor, h: int, w: int) -> Tensor:
+        """``(B, C, H, W)`` to the same, in windows of ``h`` by ``w`` tokens from the first on."""
         B, C, H, W = x.shape
-        (rows, h), (columns, w) = self.window(H), self.window(W)
+        rows, columns = ceil(H / h), ceil(W / w)
         # Nothing below copies a channels-last map that is one window and needs no padding.
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns * w - W, 0, rows * h - H))
         x = x.reshape(B, rows, h, columns, w, C).transpose(2, 3)

@@ -112,7 +112,7 @@ class PyramidBackbone(BaseModule):
             ValueError: The image is not ``(B, in_channels, H, W)``, or is empty.
             TypeError: The image is not of a floating-point dtype.
         """
-        self._check(image)
+        self.check(image)
         # Images of evaluation come in many sizes, each of which would be compiled.
         if self.compiled_in_training and self.training:
             return _compiled(type(self).maps)(self, image)
@@ -122,7 +122,8 @@ class PyramidBackbone(BaseModule):
         """The maps of an image ``(B, in_channels, H, W)``, one for each of ``out_indices``."""
         raise NotImplementedError
 
-    def _check(self, image: Tensor) -> None:
+    def check(self, image: Tensor) -> None:
+        """Raise what :meth:`forward` does of an image that it does not take."""
         family = type(self).__name__
         if image.dim() != 4 or image.shape[1] != self.in_channels:
             raise ValueError(

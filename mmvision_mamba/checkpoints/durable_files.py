@@ -4,8 +4,10 @@ import hashlib
 import os
 import re
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -43,27 +45,14 @@ class DurableLocalBackend(LocalBackend):
             raise
 
     def _put(self, obj: bytes, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Of its own, because MMEngine has every process write some files.
-        partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.partial')
-        durable = path.suffix not in _IMAGES
         digests = [hashlib.sha256(obj).hexdigest()] if _has_digest(path) else []
         replaced = _digests_of(path) if digests else []
-        try:
-            with open(partial, 'wb') as file:
-                file.write(obj)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+        with whole_or_absent(path, durable=path.suffix not in _IMAGES) as file:
+            file.write(obj)
             if digests:
+                file.flush()
+                os.fsync(file.fileno())
                 self.put_text(digest_lines(path, digests + replaced), digest_path(path))
-            os.replace(partial, path)
-        finally:
-            # On a disk that has become read-only it fails as well, and says nothing new.
-            with suppress(OSError):
-                partial.unlink()
-        if durable:
-            _sync_folder(path.parent)
         if replaced:
             self.put_text(digest_lines(path, digests), digest_path(path))
 
@@ -74,6 +63,32 @@ class DurableLocalBackend(LocalBackend):
         """Remove a file, and then its digest: a checkpoint never stands without."""
         super().remove(filepath)
         digest_path(Path(filepath)).unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_or_absent(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A new file to write to, which gets its name, and replaces what had it, once all went well.
+
+    Args:
+        path: Its name; folders that lack are made.
+        durable: Whether to wait for the disk before it gets its name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of its own, because MMEngine has every process write some files; a long one would be too long.
+    partial = path.with_name(f'{path.name[:50]}.{uuid.uuid4().hex[:8]}.partial')
+    try:
+        with open(partial, 'wb') as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        # On a disk that has become read-only it fails as well, and says nothing new.
+        with suppress(OSError):
+            partial.unlink()
+    if durable:
+        _sync_folder(path.parent)
 
 
 def clear_unfinished(work_dir: str | Path) -> None:

@@ -24,7 +24,7 @@ def config_around(published: PublishedModel) -> Config:
     """
     if published.model is None:
         raise InputError('the file holds weights and class names alone: give the config too')
-    cfg = Config.fromfile(_base_folder() / _BASES[published.scope])
+    cfg = Config.fromfile(configs_folder() / '_base_' / _BASES[published.scope])
     cfg.model = published.model
     for key in ('test_pipeline', 'tta_model', 'tta_pipeline'):
         cfg.pop(key, None)
@@ -37,6 +37,22 @@ def config_around(published: PublishedModel) -> Config:
     adapt = _adapt_detection if published.scope == 'mmdet' else _adapt_segmentation
     adapt(cfg, _annotation_step(published.test_pipeline))
     return cfg
+
+
+def configs_folder() -> Path:
+    """Where this package's configs are: beside it in a clone, inside it as OpenMMLab's have theirs.
+
+    Raises:
+        InputError: This installation has none.
+    """
+    places = (_PACKAGE.parent / 'configs', _PACKAGE / '.mim' / 'configs')
+    for place in places:
+        if (place / '_base_').is_dir():
+            return place
+    raise InputError(
+        f'a published model is completed by the base configs, and neither {places[0]} nor '
+        f'{places[1]} has them: install from a clone, or give the config too'
+    )
 
 
 def meta_for_inferencers(path: Path) -> dict:
@@ -65,18 +81,6 @@ def _labels(published: PublishedModel) -> dict:
     if published.palette is not None:
         labels['palette'] = [tuple(colour) for colour in published.palette]
     return labels
-
-
-def _base_folder() -> Path:
-    """Beside the package in a clone; inside it where OpenMMLab's packages have theirs."""
-    places = (_PACKAGE.parent / 'configs' / '_base_', _PACKAGE / '.mim' / 'configs' / '_base_')
-    for place in places:
-        if place.is_dir():
-            return place
-    raise InputError(
-        f'a published model is completed by the base configs, and neither {places[0]} nor '
-        f'{places[1]} exists: install from a clone, or give the config too'
-    )
 
 
 def _annotation_step(pipeline: list[dict]) -> dict:

@@ -31,6 +31,27 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
         InputError: The folder cannot be read, or it has checkpoints and none is whole.
     """
     folder = Path(work_dir)
+    path, passed_over = newest_whole(folder)
+    if path is not None:
+        if passed_over:
+            print_log(f'--resume: {", ".join(passed_over)}, going on from {path.name}', 'current')
+        return str(path)
+    if passed_over:
+        raise InputError(
+            f'--resume: no checkpoint in {folder} can be believed: {", ".join(passed_over[:3])}; '
+            'give a whole one with --resume FILE, or another --work-dir to start anew'
+        )
+    return None
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint that :func:`checkpoint_to_resume` takes, None where none is whole.
+
+    Returns: the file, and what is wrong with each that was passed over, which its name begins.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
     candidates = _by_progress(folder)
     passed_over = []
     try:
@@ -46,15 +67,8 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
         except InputError as error:
             passed_over.append(str(error))
             continue
-        if passed_over:
-            print_log(f'--resume: {", ".join(passed_over)}, going on from {path.name}', 'current')
-        return str(path)
-    if passed_over:
-        raise InputError(
-            f'--resume: no checkpoint in {folder} can be believed: {", ".join(passed_over[:3])}; '
-            'give a whole one with --resume FILE, or another --work-dir to start anew'
-        )
-    return None
+        return path, passed_over
+    return None, passed_over
 
 
 def check_named(name: str) -> None:
@@ -133,7 +147,7 @@ def _check_whole(path: Path) -> None:
     if damaged:
         raise InputError(f'{path.name} cannot be read ({damaged} is damaged)')
     print_log(
-        f'--resume: {path.name} has no {path.name}{SUFFIX} beside it; it was taken because all of '
+        f'{path.name} has no {path.name}{SUFFIX} beside it; it was taken because all of '
         'it can be read.',
         'current',
     )

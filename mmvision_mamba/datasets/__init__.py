@@ -15,4 +15,14 @@ __all__ = [
     'THING_CLASSES',
     'draw_shapes',
     'drawn_shapes',
+    'own_data',
 ]
+
+
+def __getattr__(name: str):
+    # What reads the formats of others is imported by who asks for it.
+    if name == 'own_data':
+        from .own import own_data
+
+        return own_data
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -19,8 +19,9 @@ from PIL import Image
 
 THING_CLASSES = ('circle', 'triangle', 'square', 'star', 'cross')
 STUFF_CLASSES = ('gradient', 'stripes', 'checker')
-_THING_PALETTE = [(220, 20, 60), (0, 130, 200), (60, 180, 75), (255, 225, 25), (145, 30, 180)]
-_STUFF_PALETTE = [(170, 200, 230), (190, 160, 130), (120, 120, 120)]
+# The first of inference.drawing.colors.palette_for, which a detector's classes are drawn in.
+_THING_PALETTE = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)]
+_STUFF_PALETTE = [(213, 94, 0), (204, 121, 167), (0, 0, 255)]
 COCO_METAINFO = dict(classes=THING_CLASSES, palette=_THING_PALETTE)
 ADE_METAINFO = dict(classes=THING_CLASSES + STUFF_CLASSES, palette=_THING_PALETTE + _STUFF_PALETTE)
 _METAINFO = {'coco': COCO_METAINFO, 'ADEChallengeData2016': ADE_METAINFO}

@@ -3,6 +3,7 @@ from . import console, sharding  # noqa: F401  (registration)
 from .hooks import (
     CheckpointMatchHook,
     DurableCheckpointHook,
+    EarlyStopHook,
     HeapTrimHook,
     NonFiniteLossHook,
     PreemptionHook,
@@ -15,6 +16,7 @@ from .optimizer import LayerDecayOptimWrapperConstructor
 __all__ = [
     'CheckpointMatchHook',
     'DurableCheckpointHook',
+    'EarlyStopHook',
     'HeapTrimHook',
     'InputError',
     'LayerDecayOptimWrapperConstructor',

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: noted when they come, acted on where nothing is lost.
+"""Signals that ask a run to stop: noted when they come, acted on where nothing is lost.
 
 SIGTERM comes from a scheduler, SIGINT from Ctrl-C, SIGHUP from a terminal that was closed. They may
 come to the whole process group: processes that are forked meanwhile (data loaders' workers) are
@@ -20,6 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _received: signal.Signals | None = None
 _holding = False
+_meanwhile = ''
 
 
 def received() -> signal.Signals | None:
@@ -27,18 +28,21 @@ def received() -> signal.Signals | None:
     return _received
 
 
-def hold() -> Callable[[], None]:
+def hold(meanwhile: str = 'training ends once saved') -> Callable[[], None]:
     """Only note signals from now on; a second Ctrl-C, though, ends the process at once.
 
     What is ignored (by nohup, say) stays so. To be called in the main thread.
 
+    Args:
+        meanwhile: What is said to happen when Ctrl-C comes.
+
     Returns:
         What undoes it, where the signals were not handled before.
     """
-    global _holding
+    global _holding, _meanwhile
     if _holding:
         return lambda: None
-    _holding = True
+    _holding, _meanwhile = True, meanwhile
     atexit.register(_at_exit)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, how in before.items():
@@ -70,7 +74,7 @@ def _note(number: int, _) -> None:
         if rank_from_environment() == 0:
             with suppress(OSError):  # a closed terminal takes nothing
                 # Not by print, which may be what was interrupted.
-                os.write(2, b'\nCtrl-C: training ends once saved; a second one ends it at once.\n')
+                os.write(2, f'\nCtrl-C: {_meanwhile}; a second one ends it at once.\n'.encode())
 
 
 def _at_exit() -> None:

@@ -67,6 +67,7 @@ def one_thread(fixture, name):
 MODES = (inference, gradients_on, checkpointed, channels_last, compiled, exported, one_thread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', FIXTURES)
 @pytest.mark.parametrize('mode', MODES, ids=lambda mode: mode.__name__)
 def test_features_match_the_published_network(reference, name, mode):

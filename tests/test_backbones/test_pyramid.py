@@ -184,6 +184,7 @@ def test_a_wrong_option_is_refused_at_build(family, options, message):
         MODELS.build(dict(type=family, arch=SMALL[family]) | options)
 
 
+@pytest.mark.slow
 def test_importing_the_package_needs_no_openmmlab_model_library_and_no_mamba_ssm():
     code = (
         'import sys\n'
@@ -211,6 +212,7 @@ def test_an_image_that_is_none_is_refused_in_a_sentence(family, image, error, me
         build(family).eval()(image)
 
 
+@pytest.mark.slow
 @both
 def test_no_operator_runs_that_a_signal_would_make_overwrite_memory(family, tmp_path):
     """oneDNN's float32 inner product puts the stack pointer on the heap: docs/training.md."""

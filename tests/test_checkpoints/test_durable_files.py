@@ -71,6 +71,7 @@ def every_interruption(folder, steps, refusal=None):
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('refusal', [None, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_a_replaced_checkpoint_is_believed_whenever_its_replacement_ends(
     refusal, checkpoint, tmp_path

@@ -299,6 +299,7 @@ def test_a_file_is_downloaded_once(source, hub, content):
     assert locate(name) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fault', ['cut', 'stall'])
 def test_a_download_that_breaks_off_goes_on_where_it_was(fault, source, hub, content):
     name, path = source
@@ -384,6 +385,7 @@ def test_a_name_that_is_nothing_is_said_with_what_is_close():
         locate('runs/epoch_1.pth')
 
 
+@pytest.mark.slow
 def test_the_command_fetches_from_a_mirror_and_says_when_it_may_not(hub, tmp_path):
     save_file({'w': torch.zeros(9)}, tmp_path / 'femto')
     content = (tmp_path / 'femto').read_bytes()
@@ -494,6 +496,7 @@ def test_a_deeper_mambaout_does_not_pass_for_a_shallower_one(tmp_path):
         pretrained(tmp_path / 'a.pth', shallow, MambaOut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arch', PUBLISHED_ARCHS)
 @pytest.mark.parametrize('method', ['cascade_mask_rcnn', 'upernet'])
 def test_a_published_model_loads_into_the_config_of_its_name_with_nothing_left(
@@ -526,6 +529,7 @@ def test_a_published_detector_says_how_it_was_trained(hub, content, log):
     assert "window_padding='full'" in log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('arch', 'prefix', 'wanted'),
     [
@@ -554,6 +558,7 @@ def checked(path: Path, weights: dict | bytes) -> str:
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_check_of_an_unknown_model_fails_and_names_the_closest(tmp_path):
     deeper = tensors(published_names(80, 32, (1, 3, 9, 4), False))
     said = checked(tmp_path / 'a.pth', dict(state_dict=deeper))
@@ -636,6 +641,7 @@ def test_what_the_network_raises_is_known_by_its_base_class(free_port):
     assert issubclass(HfHubHTTPError, HTTPError)
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_folder_download_an_address_once(hub, content, tmp_path):
     hub.files['/tiny.pth'] = content
     program = f'from mmvision_mamba.weights import locate; print(locate("{hub.address}/tiny.pth"))'

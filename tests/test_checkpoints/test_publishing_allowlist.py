@@ -101,6 +101,7 @@ def header(config: Path = SEGMENTOR, **changes) -> dict:
     return fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_model_comes_back_with_its_weights_names_and_test_pipeline(config, tmp_path):
     cfg = load_config(str(config))
@@ -135,6 +136,7 @@ COMMON = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', COMMON)
 def test_the_common_methods_of_mmdet_and_mmseg_can_be_published_too(name, tmp_path):
     package = mmseg if 'ade20k' in name else mmdet
@@ -167,6 +169,7 @@ def is_let_through(scope: str, slot: str, name: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_of_all_that_is_registered_only_modules_transforms_and_their_parts_are_let_through():
     names = names_of_all_registries()
     assert len(set().union(*names.values())) > 800

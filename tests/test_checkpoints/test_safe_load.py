@@ -644,6 +644,7 @@ def test_a_flipped_bit_is_harmless_or_said(tmp_path):
     assert refused > 50
 
 
+@pytest.mark.slow
 def test_a_mutated_checkpoint_is_read_or_refused_and_nothing_else(tmp_path):
     """In a process of its own, which a crash or a hang would end."""
     program = Path(__file__).with_name('mutate_checkpoints.py')

@@ -68,6 +68,7 @@ def test_the_table_of_this_test_names_every_config():
     assert {path.stem for path in CONFIGS.glob('*.py')} == set(PARAMETERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_builds_its_model_with_its_count_of_parameters(name):
     model = build_on_meta(load(name))
@@ -81,6 +82,7 @@ def test_counts_of_mambaout_models_hold_the_published_ones(name):
     assert PARAMETERS[name] == pytest.approx(PUBLISHED_MAMBAOUT[name], rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_data_is_looked_for_under_data_or_the_folder_of_mmvision_data(name, monkeypatch):
     for folder in (None, '/some/where'):
@@ -171,6 +173,7 @@ def test_weight_decay_spares_norms_biases_and_the_scans_a_and_d(name):
         assert (decay[id(parameter)] == 0) == exempt, parameter_name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
 def test_a_config_registers_the_backbones_by_itself_from_any_folder(scope, tmp_path):
     name = dict(mmdet='mask_rcnn_mambaout_femto_coco', mmseg='upernet_mambavision_t_ade20k')[scope]

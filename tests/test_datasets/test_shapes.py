@@ -87,6 +87,7 @@ def test_an_interrupted_draw_leaves_nothing_and_the_next_succeeds(tmp_path, monk
     assert len(files(draw_shapes(tmp_path / 'shapes', **SMALL))) == 12 * 3 + 2
 
 
+@pytest.mark.slow
 def test_processes_that_draw_at_once_both_end_with_the_whole_set(small_set, tmp_path):
     program = (
         'import sys; from mmvision_mamba.datasets import draw_shapes\n'
@@ -208,6 +209,7 @@ def test_seg_maps_agree_with_the_instance_masks(small_set, coco_split, ade_split
 # OpenMMLab's classes reading it
 
 
+@pytest.mark.slow
 def test_importing_needs_none_of_the_heavy_packages():
     program = 'import sys, mmvision_mamba.datasets; print(sorted(sys.modules))'
     modules = subprocess.check_output([sys.executable, '-c', program], text=True)

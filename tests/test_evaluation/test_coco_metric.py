@@ -92,6 +92,7 @@ def same(ours, theirs):
     return ours == theirs
 
 
+@pytest.mark.slow
 def test_made_up_results_score_the_same_in_every_printed_number(benchmark, made_up):
     content, path, samples = made_up
     assert any(annotation['iscrowd'] for annotation in content['annotations'])
@@ -106,6 +107,7 @@ def test_made_up_results_score_the_same_in_every_printed_number(benchmark, made_
     assert len([line for line in lines[COMPILED] if line[0] in '| bs']) == 2 * (12 + 81 + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_real_images_score_the_same_in_every_printed_number(benchmark, split, shared):
     path = shared / 'data' / 'coco' / 'annotations' / f'instances_{split}2017.json'
@@ -120,6 +122,7 @@ def test_real_images_score_the_same_in_every_printed_number(benchmark, split, sh
     assert any(line.startswith('coco/segm_mAP: 0.4') for line in lines[COMPILED])
 
 
+@pytest.mark.slow
 def test_recalls_of_proposals_and_chosen_metrics_are_the_same(benchmark, made_up):
     _, path, samples = made_up
     for options in (

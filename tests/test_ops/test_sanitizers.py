@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,16 +32,17 @@ print('ran to its end')
 SETS = [] if isinstance(cpp_library.load(), str) else cpp_library.instruction_sets()
 
 
-def run(rows: int, instruction_set: str) -> subprocess.CompletedProcess:
+def run(rows: int, instruction_set: str, folder: Path) -> subprocess.CompletedProcess:
     number = cpp_library.INSTRUCTION_SETS.index(instruction_set)
     command = [sys.executable, '-c', TOO_FAR, str(rows), str(number)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    # In another folder than this, whose package, of the normal library, would come first.
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize('instruction_set', SETS)
-def test_a_kernel_that_reads_one_row_too_far_is_ended_with_a_report(instruction_set):
-    sound = run(64, instruction_set)
+def test_a_kernel_that_reads_one_row_too_far_is_ended_with_a_report(instruction_set, tmp_path):
+    sound = run(64, instruction_set, tmp_path)
     assert 'ran to its end' in sound.stdout, sound.stderr
-    caught = run(65, instruction_set)
+    caught = run(65, instruction_set, tmp_path)
     assert 'heap-buffer-overflow' in caught.stderr
     assert 'ran to its end' not in caught.stdout

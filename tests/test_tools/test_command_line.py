@@ -11,6 +11,7 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 PARSING = [
     'train.py',
     'test.py',
+    'predict.py',
     'publish_model.py',
     'plot_logs.py',
     'make_model_zoo.py',

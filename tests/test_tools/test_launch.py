@@ -21,8 +21,11 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
 time.sleep(0.5)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 folder.joinpath(f'ready_{os.environ["RANK"]}').write_text(str(os.getpid()))
-while not asked:
+agent = os.getppid()
+while not asked and os.getppid() == agent:  # it ends with its agent, as a training does
     time.sleep(0.05)
+if not asked:
+    sys.exit()
 if sys.argv[2] == 'stubborn':
     time.sleep(60)
 folder.joinpath(f'asked_{os.environ["RANK"]}').write_text(signal.Signals(asked[0]).name)

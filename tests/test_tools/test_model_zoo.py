@@ -22,6 +22,7 @@ def zoo():
     return module
 
 
+@pytest.mark.slow
 def test_page_and_index_are_current(zoo):
     stale = [path.name for path, text in zoo.pages().items() if path.read_text() != text]
     assert stale == [], 'run tools/make_model_zoo.py'
@@ -40,6 +41,7 @@ def test_weights_stand_with_their_licence():
     assert all(('CC-BY-NC-SA-4.0' if '/nvidia/' in row else 'apache-2.0') in row for row in rows)
 
 
+@pytest.mark.slow
 def test_published_flops_are_explained(zoo):
     """Of MambaOut they are equal; of MambaVision between the paddings, without attention."""
     figures = {path: zoo.published(path)[2] for path in CONFIGS}

@@ -142,6 +142,7 @@ def test_it_holds_weights_classes_metrics_and_versions_but_no_optimizer(cfg, che
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_its_name_ends_in_its_hash_the_same_in_every_process(cfg, checkpoint, tmp_path):
     path = publish(cfg, checkpoint, METRICS, tmp_path / 'here', 'model')
     assert path.stem == f'model-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}'
@@ -241,6 +242,7 @@ def register_own_segmentor():
             self.x = torch.nn.Parameter(torch.zeros(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', [DETECTOR, SEGMENTOR], ids=['detector', 'segmentor'])
 @pytest.mark.parametrize('beside', [True, False], ids=['config beside', 'alone'])
 def test_inferencers_take_the_file_alone_or_with_its_config(config, beside, tmp_path):
@@ -335,6 +337,7 @@ def test_files_of_other_kinds_are_told_apart(tmp_path):
         load_config(str(path))
 
 
+@pytest.mark.slow
 def test_a_config_alone_cannot_be_tested(run_tool):
     done = run_tool('test.py', SEGMENTOR, check=False)
     assert done.returncode == 2

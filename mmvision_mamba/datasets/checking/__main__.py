@@ -1,4 +1,4 @@
-"""Data sets on the command line: ``python -m mmvision_mamba.datasets check CONFIG``."""
+"""``python -m mmvision_mamba.datasets check CONFIG``: a walk through the data of a config."""
 
 import argparse
 import json
@@ -21,7 +21,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ...cli import run
 from ...config import load_config
 from .check import check_datasets
 from .problems import KINDS, Report
@@ -34,9 +33,8 @@ class SpeedColumn(ProgressColumn):
         return Text('' if task.speed is None else f'{task.speed:.0f} images/s')
 
 
-def parse_args(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='python -m mmvision_mamba.datasets', description=__doc__)
-    commands = parser.add_subparsers(required=True, dest='command')
+def add_check(commands) -> None:
+    """Add the command to the subparsers of ``python -m mmvision_mamba.datasets``."""
     check = commands.add_parser(
         'check',
         help='look for what is missing, unreadable or mislabelled in the data of a config',
@@ -61,7 +59,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override the config',
     )
-    return parser.parse_args(arguments)
+    check.set_defaults(run=check_config)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -85,8 +83,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table, '')
 
 
-def main(arguments: list[str] | None = None) -> None:
-    args = parse_args(arguments)
+def check_config(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     columns = (
         TextColumn('{task.description}', markup=False),
@@ -104,7 +101,3 @@ def main(arguments: list[str] | None = None) -> None:
     if args.json is not None:
         args.json.write_text(json.dumps([vars(report) for report in reports], indent=1) + '\n')
     sys.exit(int(any(report.counts for report in reports)))
-
-
-if __name__ == '__main__':
-    run(main)

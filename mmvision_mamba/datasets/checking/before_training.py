@@ -144,14 +144,19 @@ def _check_coco(
 
 
 def _check_categories(content: dict, path: Path, dataset: dict, labels: Labels, where: str) -> None:
-    given = [c.get('name') for c in content['categories'] if isinstance(c, dict)]
-    missing = [name for name in labels.classes or () if name not in given]
+    missing, given = _missing_classes(content, labels)
     if missing:
         words = '' if labels.given else f'not given, and those of {dataset["type"]} are taken: '
         raise InputError(
             f'{where}.dataset.metainfo.classes: {words}{shown_names(missing)} are not categories '
             f'of {path}, which has {shown_names(sorted(map(str, given)))}'
         )
+
+
+def _missing_classes(content: dict, labels: Labels) -> tuple[list[str], list]:
+    """Classes that are no categories of an annotation file, and the names of those it has."""
+    given = [c.get('name') for c in content['categories'] if isinstance(c, dict)]
+    return [name for name in labels.classes or () if name not in given], given
 
 
 def _check_large_images(content: dict, path: Path, folder: Path) -> None:
@@ -190,9 +195,7 @@ def _check_evaluator(evaluator: dict, leaves: list[dict], labels: Labels, where:
     of_data = {Path(leaf.get('data_root') or '', leaf.get('ann_file') or '') for leaf in leaves}
     if path in of_data or path.suffix != '.json' or path.stat().st_size >= _PARSE_BYTES:
         return
-    categories = read_coco(path, where)['categories']
-    given = [c.get('name') for c in categories if isinstance(c, dict)]
-    missing = [name for name in labels.classes or () if name not in given]
+    missing, _ = _missing_classes(read_coco(path, where), labels)
     if missing:
         raise InputError(
             f"{where}.ann_file: {path} has no {shown_names(missing)} of the data loader's classes: "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS, Registry
 
 from ...errors import InputError
 from ..shapes import drawn_metainfo
@@ -27,12 +27,14 @@ class Labels(NamedTuple):
         reduce_zero_label: Whether 0 in a seg map is unlabelled and k + 1 is class k; None in
             detection.
         in_coco_format: Whether its annotation file is read as COCO's.
+        palette: An RGB colour for each class; None where nothing says them.
     """
 
     classes: tuple[str, ...] | None
     given: bool
     reduce_zero_label: bool | None
     in_coco_format: bool
+    palette: list | None = None
 
 
 def dataset_labels(dataset: dict, scope: str | None) -> Labels:
@@ -47,7 +49,7 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
             of them.
     """
     drawn = dataset.get('type') == 'DrawnShapes'
-    kind = _find(dataset['dataset_type'] if drawn else dataset.get('type'), scope)
+    kind = _find(DATASETS, dataset['dataset_type'] if drawn else dataset.get('type'), scope)
     own = getattr(kind, 'METAINFO', {})
     metainfo = dataset.get('metainfo') or (drawn_metainfo(dataset['data_root']) if drawn else {})
     classes = _names(metainfo.get('classes', own.get('classes'))) if _is_plain(kind) else None
@@ -56,6 +58,7 @@ def dataset_labels(dataset: dict, scope: str | None) -> Labels:
         'classes' in metainfo,
         dataset.get('reduce_zero_label', _default_of(kind, 'reduce_zero_label')),
         getattr(getattr(kind, 'COCOAPI', None), '__name__', None) == 'COCO',
+        _palette(classes, metainfo, own),
     )
     if len(set(classes or ())) < len(classes or ()):
         raise InputError(f'metainfo.classes names a class twice: {shown_names(classes)}')
@@ -86,7 +89,7 @@ def check_heads(cfg: Config, labels: Labels, where: str) -> None:
         return
     count = len(labels.classes)
     source = 'metainfo.classes names' if labels.given else 'its type, without metainfo.classes, has'
-    heads = list(_heads(cfg.model, 'model'))
+    heads = list(class_counts(cfg.model, 'model', cfg.get('default_scope')))
     wrong = [f'{key} is {number}' for key, number, _ in heads if number != count]
     if wrong:
         raise InputError(
@@ -94,11 +97,12 @@ def check_heads(cfg: Config, labels: Labels, where: str) -> None:
             f'({shown_names(labels.classes)}): they must be equal'
         )
     for key, _, head in heads:
-        for loss_key, weights, expected in _class_weights(head, count):
-            if len(weights) not in expected:
+        for loss_key, loss, expected in class_weights(head, count):
+            if len(loss['class_weight']) not in expected:
                 raise InputError(
-                    f'{key.rpartition(".")[0]}.{loss_key}.class_weight has {len(weights)} numbers; '
-                    f'{count} classes need {" or ".join(map(str, expected))}'
+                    f'{key.rpartition(".")[0]}.{loss_key}.class_weight has '
+                    f'{len(loss["class_weight"])} numbers; {count} classes need '
+                    f'{" or ".join(map(str, expected))}'
                 )
 
 
@@ -119,17 +123,52 @@ def check_pipeline(dataset: dict, labels: Labels, where: str) -> None:
             )
 
 
+def class_counts(
+    node: object, key: str, scope: str | None = None
+) -> Iterator[tuple[str, int, dict]]:
+    """Key, value and owner of each count of classes below a node of a model's config.
+
+    Args:
+        node: The model's config, or a part of it.
+        key: Of the node.
+        scope: The config's ``default_scope``, in which heads that say no count are looked up for
+            that of their type; None passes over those.
+    """
+    if isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from class_counts(child, f'{key}.{index}', scope)
+    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
+        return
+    if node.get('num_things_classes') is not None:
+        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
+        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
+    else:
+        count = node.get('num_classes', _default_count(node, scope))
+        if isinstance(count, int) and not node.get('class_agnostic'):
+            yield f'{key}.num_classes', count, node
+    for name, child in node.items():
+        if name not in _OTHER_PARTS:
+            yield from class_counts(child, f'{key}.{name}', scope)
+
+
+def _default_count(node: dict, scope: str | None) -> object:
+    """The classes of a head whose config does not say them."""
+    if scope is None or not str(node.get('type')).endswith('Head'):
+        return None
+    return _default_of(_find(MODELS, node['type'], scope), 'num_classes')
+
+
 def shown_names(names: tuple[str, ...] | list[str], most: int = 6) -> str:
     """The first of some names."""
     rest = len(names) - most
     return ', '.join(map(str, names[:most])) + (f' and {rest} more' if rest > 0 else '')
 
 
-def _find(kind: object, scope: str | None) -> type | None:
+def _find(registry: Registry, kind: object, scope: str | None) -> type | None:
     if inspect.isclass(kind):
         return kind
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        found = registry.get(str(kind))
+    with registry.switch_scope_and_registry(scope) as scoped:
+        found = scoped.get(str(kind))
     # A type that is not registered is explained where it is built.
     return found if inspect.isclass(found) else None
 
@@ -152,6 +191,17 @@ def _names(classes: object) -> tuple[str, ...] | None:
             )
         return tuple(Path(classes).read_text().splitlines())
     return None if classes is None else tuple(classes)
+
+
+def _palette(classes: tuple[str, ...] | None, *metainfos: dict) -> list | None:
+    """The colours of the first of some data sets' metainfo that has one for every class."""
+    for metainfo in metainfos:
+        palette = metainfo.get('palette')
+        if isinstance(palette, (list, tuple)):
+            colours = dict(zip(_names(metainfo.get('classes', classes)) or (), palette))
+            if classes and all(name in colours for name in classes):
+                return [colours[name] for name in classes]
+    return None
 
 
 def _default_of(kind: type | None, parameter: str) -> object:
@@ -177,25 +227,8 @@ def _check_segmentation_classes(labels: Labels, metainfo: dict, kind: type | Non
         )
 
 
-def _heads(node: object, key: str) -> Iterator[tuple[str, int, dict]]:
-    """Key, value and owner of each count of classes below a node of a model's config."""
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _heads(child, f'{key}.{index}')
-    if not isinstance(node, dict) or node.get('type') in _OTHER_HEADS:
-        return
-    if node.get('num_things_classes') is not None:
-        things, stuff = node['num_things_classes'], node.get('num_stuff_classes', 0)
-        yield f'{key}.num_things_classes + num_stuff_classes', things + stuff, node
-    elif isinstance(node.get('num_classes'), int) and not node.get('class_agnostic'):
-        yield f'{key}.num_classes', node['num_classes'], node
-    for name, child in node.items():
-        if name not in _OTHER_PARTS:
-            yield from _heads(child, f'{key}.{name}')
-
-
-def _class_weights(head: dict, count: int) -> Iterator[tuple[str, list, tuple[int, ...]]]:
-    """Key, weights and the lengths that they may have, of the losses of classes of a head."""
+def class_weights(head: dict, count: int) -> Iterator[tuple[str, dict, tuple[int, ...]]]:
+    """Key, config, and the lengths that its weights may have, of a head's losses of classes."""
     for key in ('loss_cls', 'loss_decode'):
         losses = head.get(key)
         for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
@@ -204,7 +237,7 @@ def _class_weights(head: dict, count: int) -> Iterator[tuple[str, list, tuple[in
                 # mmseg's heads that classify masks, and mmdet's, have one more, for none.
                 none = key == 'loss_cls' or str(loss.get('loss_name')).startswith('loss_cls')
                 of_classes = (count,) if not none or loss.get('use_sigmoid') else ()
-                yield key, weights, of_classes + ((count + 1,) if none else ())
+                yield key, loss, of_classes + ((count + 1,) if none else ())
 
 
 def _transforms(node: object) -> Iterator[dict]:

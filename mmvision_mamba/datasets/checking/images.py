@@ -11,7 +11,7 @@ from PIL import Image
 from .problems import shown
 
 # What Pillow decodes by itself; it would start Ghostscript for others. OpenCV judges the rest.
-_FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'PPM', 'JPEG2000')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'PPM', 'JPEG2000')
 _PNG = b'\x89PNG\r\n\x1a\n'
 IGNORED = 255
 
@@ -135,10 +135,10 @@ def _decode_with_pillow(path: str) -> np.ndarray | None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 # Else OpenCV reserves whatever length a chunk of a damaged PNG claims to have.
                 image.verify()
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 return np.asarray(image)
         except Image.UnidentifiedImageError as error:
             with open(path, 'rb') as file:

@@ -19,10 +19,12 @@ class IndexMasks(BaseTransform):
     """Make the bitmaps of mmdet's ``LoadAnnotations`` :class:`IndexedMasks`; goes right after it.
 
     What the pipeline gives is the same to the bit, in less time and through a smaller pipe from
-    the workers.
+    the workers. Where no masks are loaded, it does nothing.
     """
 
     def transform(self, results: dict) -> dict:
+        if 'gt_masks' not in results:
+            return results
         masks = results['gt_masks']
         results['gt_masks'] = IndexedMasks(masks.masks, masks.height, masks.width)
         return results

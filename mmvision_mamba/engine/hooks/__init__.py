@@ -1,6 +1,6 @@
 from .checkpoint import DurableCheckpointHook
 from .checkpoint_match import CheckpointMatchHook
-from .drawing import DrawingHook
+from .early_stop import EarlyStopHook
 from .heap import HeapTrimHook
 from .nonfinite import NonFiniteLossHook
 from .preemption import PreemptionHook
@@ -10,8 +10,8 @@ from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointMatchHook',
-    'DrawingHook',
     'DurableCheckpointHook',
+    'EarlyStopHook',
     'HeapTrimHook',
     'NonFiniteLossHook',
     'PreemptionHook',

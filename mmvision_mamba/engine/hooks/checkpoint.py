@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from ...checkpoints.durable_files import POINTER, DurableLocalBackend, clear_unfinished
 from ...checkpoints.main_process import ending_together
@@ -55,6 +56,7 @@ class DurableCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self._is_due = False
         self._saved_iter = None
+        self._batches = 0
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
@@ -66,13 +68,14 @@ class DurableCheckpointHook(CheckpointHook):
             raise InputError(f'training would start from a damaged state: {defects}')
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._batches = batch_idx + 1
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if not self._is_due or not optimizer_has_just_stepped(runner):
             return
         if self.by_epoch:
             if self.end_of_epoch(runner.train_dataloader, batch_idx):
                 return  # that epoch's own checkpoint follows
-            with self._in_mid_epoch(runner, batch_idx + 1) as meta:
+            with self._in_mid_epoch(runner) as meta:
                 self._save_kept(runner, runner.epoch, meta, by_epoch=False)
         else:
             self._save_checkpoint(runner)
@@ -102,21 +105,31 @@ class DurableCheckpointHook(CheckpointHook):
         """
         if self._saved_iter == runner.iter + 1:
             return self.last_ckpt
+        self._batches = batches
         if not self.by_epoch:
             self._save_checkpoint(runner)
             return self.last_ckpt
-        with self._in_mid_epoch(runner, batches) as meta, self._removing_later():
+        with self._in_mid_epoch(runner) as meta, self._removing_later():
             self._remove_mid_epoch()
             name = f'epoch_{runner.epoch}_iter_{runner.iter + 1}.pth'
             self._save(runner, name, meta, by_epoch=False)
         return self.last_ckpt
 
     @contextmanager
-    def _in_mid_epoch(self, runner, batches: int) -> Iterator[dict]:
-        """A checkpoint within it resumes after so many batches of the pass; gives its ``meta``."""
-        runner.message_hub.update_info(PROGRESS, (batches, len(runner.train_dataloader)))
+    def _in_mid_epoch(self, runner) -> Iterator[dict]:
+        """A checkpoint within it resumes behind the last batch of the pass; gives its ``meta``."""
+        length = len(runner.train_dataloader)
+        runner.message_hub.update_info(PROGRESS, (self._batches, length))
         yield dict(epoch=runner.epoch, iter=runner.iter + 1)
         runner.message_hub.pop_info(PROGRESS)  # not true of the next checkpoint
+
+    def _save_checkpoint(self, runner) -> None:
+        if self.by_epoch or isinstance(runner.train_loop, IterBasedTrainLoop):
+            super()._save_checkpoint(runner)
+            return
+        # Of an iteration, in training by epochs.
+        with self._in_mid_epoch(runner):
+            super()._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         self._is_due = not optimizer_has_just_stepped(runner)

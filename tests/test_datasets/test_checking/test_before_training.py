@@ -171,6 +171,20 @@ def test_a_head_of_one_stage_is_compared_too(detector, coco):
     refuses(coco[0], r'^model.bbox_head.num_classes is 80; but')
 
 
+def test_a_head_that_says_no_count_has_that_of_its_type(coco):
+    coco[0].default_scope = 'mmdet'
+    heads = dict(bbox_head=dict(type='Shared2FCBBoxHead'), mask_head=dict(type='FCNMaskHead'))
+    coco[0].model = dict(type='MaskRCNN', roi_head=dict(type='StandardRoIHead', **heads))
+    refuses(
+        coco[0],
+        r'^model.roi_head.bbox_head.num_classes is 80, model.roi_head.mask_head.num_classes is 80; '
+        r'but .* 1 \(cat\)',
+    )
+    heads['mask_head'].update(num_classes=1)
+    coco[0].model = dict(type='MaskRCNN', roi_head=dict(type='StandardRoIHead', **heads))
+    refuses(coco[0], r'^model.roi_head.bbox_head.num_classes is 80; but')
+
+
 def test_heads_that_do_not_predict_the_datas_classes_are_not_compared(coco):
     coco[0].model = dict(
         backbone=dict(num_classes=1000),

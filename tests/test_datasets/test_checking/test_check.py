@@ -16,8 +16,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from mmvision_mamba.datasets import ADE_METAINFO, COCO_METAINFO, draw_shapes
+from mmvision_mamba.datasets.__main__ import main
 from mmvision_mamba.datasets.checking import check
-from mmvision_mamba.datasets.checking.__main__ import main
 from mmvision_mamba.datasets.checking.before_training import check_data
 from mmvision_mamba.datasets.checking.check import check_datasets
 from mmvision_mamba.datasets.checking.coco import _decode_counts
@@ -183,6 +183,7 @@ def test_what_mmdet_takes_as_it_is_is_no_finding(change, root):
     assert the_report(coco_config(root)).counts == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', range(len(ANNOTATION_CASES)))
 def test_training_starts_unless_mmdet_would_fail(case, root):
     kind, change = ANNOTATION_CASES[case]
@@ -457,6 +458,7 @@ def test_the_command_ends_in_0_or_1_and_writes_its_findings(root, tmp_path, caps
     assert report['images'] == 4
 
 
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line_ends_in_one_line_and_status_2(tmp_path):
     command = [sys.executable, '-m', 'mmvision_mamba.datasets', 'check', 'nowhere.py']
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -103,6 +103,7 @@ def test_masks_are_concatenated_and_cross_to_another_process_small():
     assert len(pickle.dumps(masks)) < masks.masks.nbytes / 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
 def test_pipelines_of_the_configs_give_what_stock_transforms_give(name, shared, monkeypatch):
     monkeypatch.setenv('MMVISION_DATA', str(shared / 'data'))

@@ -16,12 +16,13 @@ from torch import nn
 
 from mmvision_mamba.engine import hooks, stop_signals
 
-# Two are put in by the tools, which have a console and a folder for them.
+# One is put in by the tools, which have a console for it.
 HOOKS = [
     name
     for name in hooks.__all__
-    if issubclass(getattr(hooks, name), Hook) and name not in ('ProgressHook', 'DrawingHook')
+    if issubclass(getattr(hooks, name), Hook) and name != 'ProgressHook'
 ]
+OPTIONS = {'EarlyStopHook': dict(monitor='loss', rule='less')}
 LOOPS = {
     'EpochBasedTrainLoop': dict(max_epochs=2, val_interval=1),
     'IterBasedTrainLoop': dict(max_iters=6, val_interval=3),
@@ -85,7 +86,7 @@ def build(tmp_path):
                     type='CheckpointHook', **dict(dict(by_epoch=by_epoch, interval=1), **checkpoint)
                 )
             ),
-            custom_hooks=[dict(type=name) for name in custom_hooks],
+            custom_hooks=[dict(type=name, **OPTIONS.get(name, {})) for name in custom_hooks],
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
             resume=resume,
             experiment_name=f'{loop}_{len(list(tmp_path.iterdir()))}_{tmp_path.name}',
@@ -95,6 +96,7 @@ def build(tmp_path):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('hook', HOOKS)
 def test_a_hook_trains_and_validates_beside_stock_ones(hook, loop, build, tmp_path):

@@ -63,12 +63,23 @@ class At(Hook):
             self.action(runner)
 
 
-def train(folder, count, by_epoch, resume=None, hooks=(), interval=1, validated=True, **checkpoint):
+def train(
+    folder,
+    count,
+    by_epoch,
+    resume=None,
+    hooks=(),
+    interval=1,
+    validated=True,
+    saved_by_epoch=None,
+    **checkpoint,
+):
     """Train 3 passes of 5 batches, stepping every ``count`` batches; returns the runner."""
     planned = dict(max_epochs=3, val_interval=1)
     if not by_epoch:
         planned = dict(max_iters=3 * BATCHES, val_interval=4)
-    checkpoint = dict(interval=interval, by_epoch=by_epoch, save_best='score') | checkpoint
+    saved_by_epoch = by_epoch if saved_by_epoch is None else saved_by_epoch
+    checkpoint = dict(interval=interval, by_epoch=saved_by_epoch, save_best='score') | checkpoint
     shuffled = dict(type='DefaultSampler', shuffle=True)
     runner = Runner(
         Model(),
@@ -143,6 +154,20 @@ def test_each_checkpoint_of_accumulated_gradients_resumes_to_the_same_end(
         for key, value in state(whole).items():
             assert torch.equal(state(resumed)[key], value), (name, key)
         assert checkpoints(tmp_path / name).items() <= found.items()
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_checkpoints_of_iterations_resume_to_the_same_end_in_training_by_epochs(count, tmp_path):
+    kept = dict(saved_by_epoch=False, save_best=None, max_keep_ckpts=-1)
+    whole = train(tmp_path / 'whole', count, True, **kept)
+    found = checkpoints(tmp_path / 'whole')
+    assert found == {f'iter_{i}': i for i in range(count, 3 * BATCHES + 1, count)}
+    for name in found:
+        path = str(tmp_path / 'whole' / f'{name}.pth')
+        resumed = train(tmp_path / name, count, True, resume=path, **kept)
+        assert (resumed.epoch, resumed.iter) == (whole.epoch, whole.iter) == (3, 3 * BATCHES), name
+        for key, value in state(whole).items():
+            assert torch.equal(state(resumed)[key], value), (name, key)
 
 
 def test_a_run_that_is_stopped_early_between_two_steps_is_saved_at_its_end(tmp_path):

@@ -1,0 +1,1 @@
+"""What models find on images, and how it is drawn."""

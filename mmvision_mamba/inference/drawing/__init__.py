@@ -1,0 +1,1 @@
+"""Results drawn through supervision, with labels that find room in fonts that have them."""

@@ -1,0 +1,1 @@
+"""Predicting on images that are too large to be computed, or to be seen well, at once."""
