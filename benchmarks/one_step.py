@@ -22,6 +22,8 @@ from mmvision_mamba.config import fit_to_machine
 # that pick their queries out of a map's tokens, or convolve the smallest without padding.
 SIDES = (128, 384)
 _BATCH = 2
+# Of an image, at most: a head of regions takes most of the time, and as much for each.
+_REGIONS = 64
 
 
 def build(cfg: Config, side: int) -> nn.Module:
@@ -37,12 +39,33 @@ def build(cfg: Config, side: int) -> nn.Module:
     preprocessor.pop('batch_augments', None)
     if 'size' in preprocessor:
         preprocessor.size = (side, side)
+    _fit_to_small_images(cfg.model)
     fit_to_machine(cfg)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = MODELS.build(copy.deepcopy(cfg.model))  # some change what they are built of
     model.init_weights()
     return model
+
+
+def _fit_to_small_images(node: dict | list | tuple) -> None:
+    """Change, in place, below a node of a config, what asks for much: regions, and weights.
+
+    No more than some regions of an image are proposed, trained with and answered with; no weights
+    are downloaded.
+    """
+    if isinstance(node, dict):
+        # What tells those whose number is free: of all that nms leaves, and of a sampler.
+        for mark, option in (('nms', 'max_per_img'), ('pos_fraction', 'num')):
+            if mark in node and option in node:
+                node[option] = min(node[option], _REGIONS)
+        for option in filter(node.__contains__, ('pretrained', 'teacher_ckpt')):
+            node[option] = None
+        if 'Pretrained' in str(node.get('init_cfg')):
+            node['init_cfg'] = None
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, dict | list | tuple):
+            _fit_to_small_images(child)
 
 
 def train_step(cfg: Config, model: nn.Module, side: int) -> float:
@@ -60,7 +83,7 @@ def train_step(cfg: Config, model: nn.Module, side: int) -> float:
         optimizer = OptimWrapper(SGD(model.parameters(), lr=1e-3))
     before = [p.detach().clone() for p in model.backbone.parameters()]
     model.train()
-    loss = model.train_step(_data(cfg, side), optimizer)['loss'].item()
+    loss = model.train_step(_data(cfg, side, _BATCH), optimizer)['loss'].item()
     if not math.isfinite(loss):
         raise ArithmeticError(f'the loss is {loss}')
     if all(torch.equal(old, new) for old, new in zip(before, model.backbone.parameters())):
@@ -69,28 +92,28 @@ def train_step(cfg: Config, model: nn.Module, side: int) -> float:
 
 
 def predict(cfg: Config, model: nn.Module, side: int) -> list:
-    """The results of the images, or of the video, one each."""
+    """The result of one image, or of one video."""
     model.eval()
     with torch.no_grad():
-        return model.test_step(_data(cfg, side))
+        return model.test_step(_data(cfg, side, 1))
 
 
-def _data(cfg: Config, side: int) -> dict:
+def _data(cfg: Config, side: int, count: int) -> dict:
     shape = (3, side, side)
     if cfg.default_scope == 'mmseg':
-        return _images_with_labels(shape)
+        return _images_with_labels(shape, count)
     from mmdet.testing import demo_mm_inputs, demo_mm_proposals, demo_track_inputs
 
     if cfg.model.data_preprocessor.type == 'TrackDataPreprocessor':
         return demo_track_inputs(num_frames=2, image_shapes=shape, num_classes=1, with_mask=True)
     data = demo_mm_inputs(
-        _BATCH,
+        count,
         shape,
-        num_items=[2] * _BATCH,
+        num_items=[2] * count,
         num_classes=2,
         # HTC's labels of pixels are of an eighth of the image's size.
         sem_seg_output_strides=8 if 'semantic_head' in cfg.model.get('roi_head', {}) else 1,
-        with_mask=True,
+        with_mask=_loads_masks(cfg),
         with_semantic=True,
         use_box_type=True,
     )
@@ -101,12 +124,17 @@ def _data(cfg: Config, side: int) -> dict:
     return data
 
 
-def _images_with_labels(shape: tuple[int, int, int]) -> dict:
+def _loads_masks(cfg: Config) -> bool:
+    """Whether a config trains on masks, or does not say: some that do not, fail on them."""
+    return 'train_dataloader' not in cfg or "'with_mask': True" in str(cfg.train_dataloader)
+
+
+def _images_with_labels(shape: tuple[int, int, int], count: int) -> dict:
     from mmseg.structures import SegDataSample
 
     random = torch.Generator().manual_seed(0)
     samples, size = [], shape[1:]
-    for _ in range(_BATCH):
+    for _ in range(count):
         sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
         labels = torch.randint(2, (1, *size), generator=random)
         samples.append(sample.set_data(dict(gt_sem_seg=PixelData(data=labels))) or sample)

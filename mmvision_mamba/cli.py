@@ -14,11 +14,10 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
 from .build_errors import explain_build_error, last_message
-from .config import merge_options, read_config_file
 from .engine.console import Console
 from .engine.hooks import ProgressHook
 from .errors import InputError
-from .pairing import pair
+from .pairing import load_paired
 
 # Of a disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,11 +45,7 @@ def parse_options(pairs: list[str] | None, option: str = '--cfg-options') -> dic
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the shared arguments describe."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    options = parse_options(args.cfg_options)
-    cfg = read_config_file(args.config)
-    if args.backbone:
-        cfg = pair(cfg, args.backbone)
-    merge_options(cfg, options, args.config)
+    cfg = load_paired(args.config, args.backbone, parse_options(args.cfg_options))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -4,10 +4,12 @@ import difflib
 import importlib.util
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
@@ -106,11 +108,26 @@ def _read_file(path: str) -> Config:
     if not file.is_file():
         raise InputError(f'config {path} does not exist{_similar_config(file)}')
     try:
-        return Config.fromfile(file)
+        with _mmseg_under_its_own_name():
+            return Config.fromfile(file)
     except Exception as error:  # it is a program, and imports others: whatever it raises is its own
         raise InputError(
             f'config {path} cannot be read: {type(error).__name__}: {error}'
         ) from error
+
+
+@contextmanager
+def _mmseg_under_its_own_name() -> Iterator[None]:
+    """MMEngine looks for a base in ``mmseg::`` under a distribution's name, which may be another's.
+
+    Under the module's name it finds it either way, as it does mmdet's.
+    """
+    distribution = MODULE2PACKAGE['mmseg']
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    try:
+        yield
+    finally:
+        MODULE2PACKAGE['mmseg'] = distribution
 
 
 def fit_to_machine(cfg: Config) -> None:
@@ -121,7 +138,7 @@ def fit_to_machine(cfg: Config) -> None:
     """
     if torch.cuda.is_available():
         return
-    wrapper = cfg.get('optim_wrapper', {})
+    wrapper = cfg.get('optim_wrapper') or {}  # None where a base's is taken out
     if wrapper.get('type') == 'AmpOptimWrapper':
         wrapper.type = 'OptimWrapper'
         for option in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -139,10 +156,13 @@ def fit_to_machine(cfg: Config) -> None:
 
 
 def replace_sync_bn(node) -> bool:
-    """Make every SyncBN below a node of a config a BN, in place; returns whether there was one."""
+    """Make every SyncBN below a node of a config a BN, in place; returns whether there was one.
+
+    MMSyncBN is mmcv's own.
+    """
     found = False
     if isinstance(node, dict):
-        if node.get('type') == 'SyncBN':
+        if node.get('type') in ('SyncBN', 'MMSyncBN'):
             node['type'] = 'BN'
             found = True
         found = any([replace_sync_bn(value) for value in node.values()]) or found

@@ -14,12 +14,13 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..backbones.mambavision import ARCHITECTURES
+from ..config import merge_options, read_config_file
 from ..errors import InputError
 from .feature_maps import FeatureMap, NotAPyramidError, Part, said, scope_of, type_name
 from .recipe import adapt_optimizer, drop_old_weights, import_backbones, set_statistics
 from .rewire import rewire, rewire_neck
 
-__all__ = ['NotAPyramidError', 'backbone_names', 'pair']
+__all__ = ['NotAPyramidError', 'backbone_names', 'load_paired', 'pair']
 
 _STRIDES = (4, 8, 16, 32)
 # In tokens, of the published detectors and segmentors of MambaVision.
@@ -69,6 +70,24 @@ def backbone_names() -> list[str]:
     return [f'mambavision_{arch}' for arch in ARCHITECTURES] + timm.list_models('mambaout_*')
 
 
+def load_paired(path: str, backbone: str | None, options: dict | None = None) -> Config:
+    """As :func:`mmvision_mamba.config.load_config`, with another backbone.
+
+    Args:
+        path: A config file, one that mmdet or mmseg ships, or a published model.
+        backbone: One of :func:`backbone_names`; None for the config's own.
+        options: Dotted keys and values that override the paired config; None for none.
+
+    Raises:
+        InputError: See :func:`mmvision_mamba.config.load_config` and :func:`pair`.
+    """
+    cfg = read_config_file(path)
+    if backbone is not None:
+        cfg = pair(cfg, backbone)
+    merge_options(cfg, options or {}, path)
+    return cfg
+
+
 def _pair_config(cfg: Config, backbone: str | dict) -> Config:
     if not isinstance(cfg.get('model'), dict):
         raise InputError('the config has no model to put a backbone into')
@@ -93,6 +112,12 @@ def _pair_model(model: dict, backbone: str | dict, scope: str | None) -> tuple[P
     old = Part(owner['backbone'], f'{key}.backbone', scope)
     old_maps = old.maps_of_image()
     node = _node(backbone, scope) | _kept_options(owner['backbone'])
+    frozen = owner['backbone'].get('frozen_stages', -1)
+    if isinstance(frozen, int) and frozen >= 0 and 'frozen_stages' not in node:
+        print_log(
+            f'Pairing: frozen_stages {frozen} is dropped: the new backbone starts at random',
+            'current',
+        )
     indices = _out_indices(old, old_maps, node)
     if indices != (0, 1, 2, 3):
         node['out_indices'] = indices

@@ -17,7 +17,7 @@ from ..errors import InputError
 
 _SCOPES = ('mmdet', 'mmseg')
 # Of the image that is sent through: a power of two, and, where it is computed on, small.
-_SIDES = dict(meta=512, cpu=256)
+_SIDES = dict(meta=512, cpu=128)
 
 
 class NotAPyramidError(InputError):
@@ -135,11 +135,15 @@ class Part:
         replace_sync_bn(node)  # which trains on a GPU alone
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
-                return MODELS.build(node)
+                module = MODELS.build(node)
         except Exception as error:
             raise InputError(
                 f'{self.key} cannot be built: {explain_build_error(error, None) or error}'
             ) from error
+        for part in module.modules():
+            if getattr(part, 'eps', None) == 0:
+                part.eps = 1e-5  # torch runs no norm of 0, which mmdet's NAS-FCOS has
+        return module
 
 
 def scope_of(model: dict) -> str:

@@ -38,6 +38,9 @@ def rewire(node: dict, old: Sequence[int], new: Sequence[int], scope: str) -> in
         if renewed is not None:
             node[key] = renewed
             count += 1
+            # mmseg's FCNHead without convolutions passes on what it reads.
+            if key == 'in_channels' and node.get('num_convs') == 0:
+                node['channels'] = renewed if type(renewed) is int else sum(renewed)
     return count
 
 

@@ -1,12 +1,14 @@
 """A backbone is put into a config, and everything that depended on the old one follows."""
 
 import copy
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 
 from mmvision_mamba.checkpoints.meta_model import build_on_meta
@@ -94,6 +96,11 @@ def test_the_given_config_stays_as_it_was(read):
                 'rpn_head.feat_channels': 2048,
             },
         ),
+        # A norm's eps is 0, with which torch runs no net.
+        (
+            'mmdet::nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py',
+            {'neck.in_channels': list(T)},
+        ),
         # A neck that is two.
         ('mmdet::libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py', {'neck.0.in_channels': list(T)}),
         # A neck that reads the first maps only.
@@ -129,6 +136,11 @@ def test_the_given_config_stays_as_it_was(read):
                 'decode_head.in_channels': 2048,
                 'auxiliary_head.in_channels': 320,
             },
+        ),
+        # A head without convolutions, whose channels are those of its map.
+        (
+            'mmseg::segmenter/segmenter_vit-s_fcn_8xb1-160k_ade20k-512x512.py',
+            {'decode_head.in_channels': 320, 'decode_head.channels': 320},
         ),
         # Two heads, one after the other.
         (
@@ -264,6 +276,39 @@ def test_layer_wise_decay_counts_the_new_backbones_layers(read):
     assert paired.paramwise_cfg == dict(layer_decay=0.9)
 
 
+def test_rules_of_parts_of_the_old_backbone_go_where_a_user_has_written_them(read):
+    cfg = read(DINO)
+    rules = dict(backbone=dict(lr_mult=0.1), mask_head=dict(lr_mult=3.0), norm=dict(decay_mult=0.0))
+    old = {'backbone.layer4': dict(lr_mult=0.5), 'layer4.0.bn1': dict(lr_mult=0.5, decay_mult=0.0)}
+    cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0, custom_keys=rules | old)
+    paired = pair(cfg, 'mambavision_t').optim_wrapper
+    assert paired.paramwise_cfg == dict(bias_lr_mult=2.0, custom_keys=rules)
+    assert 'constructor' not in paired
+
+
+@pytest.fixture
+def said():
+    """What pairing logged, line by line."""
+    lines = []
+    handler = logging.Handler()
+    handler.addFilter(lambda record: record.getMessage().startswith('Pairing: '))
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def test_frozen_stages_are_let_go_and_said(read, said):
+    cfg = read(DINO)
+    assert cfg.model.backbone.frozen_stages == 1
+    assert 'frozen_stages' not in pair(cfg, 'mambavision_t').model.backbone
+    assert 'frozen_stages 1 is dropped' in said.pop()
+    node = dict(type='MambaVision', arch='t', frozen_stages=2)
+    assert pair(cfg, node).model.backbone.frozen_stages == 2
+    assert not said
+
+
 def test_a_detector_inside_a_tracker_is_rewired(read):
     path = 'mmdet::qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py'
     model = pair(read(path), 'mambavision_t').model
@@ -362,6 +407,34 @@ def test_a_config_file_may_pair_by_itself(tmp_path):
     model = Config.fromfile(file).model
     assert model.backbone == dict(type='MambaOut', arch='femto', out_indices=(1, 2, 3))
     assert model.neck.in_channels == [96, 192, 288]
+
+
+OWN_SEGMENTOR = """
+_base_ = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
+head = dict(
+    type='FCNHead',
+    channels=64,
+    num_convs=1,
+    num_classes=150,
+    loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
+)
+model = dict(
+    auxiliary_head=[
+        dict(in_channels=1024, in_index=2, **head),
+        dict(in_channels=512, in_index=1, **head),
+        dict(in_channels=2048, **head),  # whose in_index is its default, the last
+    ]
+)
+"""
+
+
+def test_a_users_own_file_over_one_that_mmseg_ships_is_paired(tmp_path):
+    file = tmp_path / 'own.py'
+    file.write_text(OWN_SEGMENTOR)
+    model = pair(read_config_file(str(file)), 'mambaout_tiny').model
+    assert model.decode_head.in_channels == [96, 192, 384, 576]
+    assert [head.in_channels for head in model.auxiliary_head] == [384, 192, 576]
+    assert [head.channels for head in model.auxiliary_head] == [64, 64, 64]
 
 
 @pytest.mark.parametrize('package', ['mmdet', 'mmseg'])

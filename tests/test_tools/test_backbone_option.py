@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mmvision_mamba import Predictor
 from mmvision_mamba.datasets.shapes import THING_CLASSES
+from mmvision_mamba.errors import InputError
 
 pytestmark = pytest.mark.slow
 OWN = """
@@ -13,7 +15,7 @@ _base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
 
 data = dict(
     data_root={root!r},
-    metainfo=dict(classes={classes!r}),
+    metainfo=dict(classes={classes!r}, palette=[(i, i, i) for i in range({count})]),
 )
 train = dict(ann_file='annotations/instances_train2017.json', data_prefix=dict(img='train2017/'))
 val = dict(ann_file='annotations/instances_val2017.json', data_prefix=dict(img='val2017/'))
@@ -68,6 +70,14 @@ def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     # The config that was written is whole by itself.
     done = run_tool('test.py', work_dir / 'own.py', checkpoint)
     assert re.search(r'coco/bbox_mAP: \d', done.stdout + done.stderr)
+    predictor = Predictor(own_config, checkpoint, device='cpu', backbone=backbone[1])
+    assert predictor.class_names == THING_CLASSES
+    with pytest.raises(InputError, match='comes with its backbone: mambaout_femto can be put into'):
+        Predictor(work_dir, backbone=backbone[1])
+    done = run_tool('publish_model.py', own_config, checkpoint, *backbone)
+    published = tmp_path / done.stdout.split()[-1]
+    assert published.stem.startswith('own-')
+    assert Predictor(published, device='cpu').class_names == THING_CLASSES
 
 
 def test_options_are_of_the_new_backbone(own_config, run_tool):
