@@ -196,7 +196,7 @@ class Block(nn.Module):
 
 def _ceil_div(a: int, b: int) -> int:
     """ceil(a / b) of positive integers, which exporters follow where sizes are symbols."""
-    return (a + b - 1) // b  # not -(-a // b): ONNX divides towards zero
+    return (a - 1) // b + 1  # not -(-a // b): ONNX divides towards zero
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:

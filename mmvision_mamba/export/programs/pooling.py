@@ -1,4 +1,4 @@
-"""Adaptive pooling of maps of any size, which exporters record for the size of the example alone."""
+"""Adaptive pooling of maps of any size: exporters record torch's for the example's size alone."""
 
 import torch
 from torch import Tensor, nn
