@@ -42,7 +42,7 @@ def inputs(batch: int, length: int, rate: float):
 
 
 @pytest.mark.parametrize('rate', [0.0, 1e-3, 1.0, 50.0, 1e4], ids='decay {}'.format)
-@pytest.mark.parametrize('batch, length', [(1, 1), (2, 2), (1, 49), (3, 50), (2, 200)])
+@pytest.mark.parametrize(('batch', 'length'), [(1, 1), (2, 2), (1, 49), (3, 50), (2, 200)])
 def test_it_scans_any_length_under_any_decay(session, batch, length, rate):
     given = inputs(batch, length, rate)
     names = [value.name for value in session.get_inputs()]
