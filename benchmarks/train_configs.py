@@ -56,6 +56,8 @@ def shrink(cfg: Config, work_dir: Path) -> None:
     for part in (cfg.model, *(cfg[f'{s}_dataloader'].dataset for s in ('train', 'val', 'test'))):
         shrink_sizes(part)
     score_everything(cfg.model.test_cfg)
+    if 'rpn_head' in cfg.model:
+        cfg.model.rpn_head.anchor_generator.scales = [2]  # of 8, so that some lie inside
     hooks = cfg.default_hooks
     loop = dict(type=cfg.train_cfg.type, val_interval=1)
     if 'max_epochs' in cfg.train_cfg:
