@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import resource
 import signal
+import sysconfig
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -141,7 +142,8 @@ def _of_the_model(node: object) -> object:
 
 def _text(error: Exception) -> str:
     kind = type(error).__name__
-    text = ' '.join(str(error).split())[:300]
+    text = ' '.join(str(error).split()).split(', the current sys.path')[0]
+    text = text.replace(f'{sysconfig.get_path("purelib")}/', '')[:300]  # this machine's alone
     return text if kind == 'InputError' else f'{kind}: {text}'
 
 

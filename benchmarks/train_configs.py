@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from mmvision_mamba.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs'
 SMALLEST = ('mambavision_t', 'mambaout_femto', 'mambaout_tiny')
+STEPS = ('trained', 'evaluated', 'resumed', 'tested', 'predicted')
 IMAGES, ITERATIONS, BATCH = 4, 2, 2
 # What holds sizes of images in a pipeline or a preparation of batches.
 SIZES = {'scale', 'scales', 'img_scale', 'crop_size', 'size', 'max_size'}
@@ -129,8 +131,8 @@ def run(tool: str, *args: object, limit: float) -> None:
 def try_config(name: str, folder: Path, limit: float) -> dict[str, object]:
     """Take a config through training, evaluation, resuming, testing and prediction.
 
-    Returns: ``trained``, ``evaluated``, ``resumed``, ``tested`` and ``predicted`` as far as it
-    came, each ``True``, and the ``reason`` where it did not come further; ``seconds`` of all.
+    Returns: :data:`STEPS` as far as it came, each whether it did what it should, and the
+    ``reason`` where it did not come further; ``seconds`` of all.
     """
     start = time.time()
     result = {}
@@ -138,11 +140,10 @@ def try_config(name: str, folder: Path, limit: float) -> dict[str, object]:
     cfg = load_config(str(CONFIGS / f'{name}.py'))
     shrink(cfg, work_dir)
     config = folder / f'{name}.py'
-    folder.mkdir(parents=True, exist_ok=True)
     cfg.dump(config)
     try:
         run('train.py', config, limit=limit)
-        result['trained'] = bool(iterations(work_dir) == ITERATIONS)
+        result['trained'] = iterations(work_dir) == ITERATIONS
         result['evaluated'] = scores(work_dir) == 1
         longer = (
             f'train_cfg.max_epochs={cfg.train_cfg.max_epochs + 1}'
@@ -188,17 +189,18 @@ def main() -> None:
     )
     parser.add_argument('configs', nargs='*', metavar='NAME', help='of a config, without .py')
     parser.add_argument('--all', action='store_true', help='every config on COCO and ADE20K')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'train_configs')
     parser.add_argument('--limit', type=float, default=600, help='seconds of one command')
     args = parser.parse_args()
-    results = {}
+    path = RESULTS / 'train_configs.json'
+    results = json.loads(path.read_text())['configs'] if path.is_file() else {}
+    failed = False
     for name in args.configs or names(args.all):
-        results[name] = try_config(name, args.work_dir.resolve(), args.limit)
+        with tempfile.TemporaryDirectory(prefix='train_configs_') as folder:
+            results[name] = try_config(name, Path(folder), args.limit)
         print(name, json.dumps(results[name]), flush=True)
-        if not args.configs:
-            record(RESULTS / 'train_configs.json', images=IMAGES, configs=results)
-    if any('reason' in result for result in results.values()):
-        sys.exit(1)
+        failed |= not all(results[name].get(step) for step in STEPS)
+        record(path, images=IMAGES, configs=dict(sorted(results.items())))
+    sys.exit(failed)
 
 
 if __name__ == '__main__':
