@@ -60,6 +60,8 @@ def shrink(cfg: Config, work_dir: Path) -> None:
     score_everything(cfg.model.test_cfg)
     if 'rpn_head' in cfg.model:
         cfg.model.rpn_head.anchor_generator.scales = [2]  # of 8, so that some lie inside
+    if 'num_queries' in cfg.model:
+        cfg.model.num_queries = 50  # of 900: a small image has no more places to choose them from
     hooks = cfg.default_hooks
     loop = dict(type=cfg.train_cfg.type, val_interval=1)
     if 'max_epochs' in cfg.train_cfg:
