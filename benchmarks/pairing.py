@@ -254,7 +254,8 @@ def page(rows: list[dict]) -> str:
     pyramid = [row for row in rows if has_pyramid(row)]
     unread = sum(row['stages'].get('read') != '' for row in rows)
     counts = {stage: sum(_passed(row, stage) for row in pyramid) for stage in STAGES}
-    missed = sum(not is_passed(row) and not _ends_so_as_shipped(row) for row in pyramid)
+    paired = [row for row in pyramid if is_paired(row)]
+    missed = sum(not is_passed(row) and not _ends_so_as_shipped(row) for row in paired)
     configs, total = len({row['config'] for row in rows}), len(shipped_configs())
     lines = [
         f'Tried: {configs} of {total} configs, each with {len(BACKBONES)} backbones, {len(rows)} '
@@ -262,9 +263,9 @@ def page(rows: list[dict]) -> str:
         f'{len(rows) - unread - len(pyramid)} have no pyramid to replace. Of the other '
         f'{len(pyramid)}, {counts["paired"]} pair ({counts["paired"] / len(pyramid):.1%}), '
         f'{counts["built"]} build, {counts["predicted"]} predict and {counts["trained"]} train; '
-        f'{missed} end otherwise than the config does as it is shipped. Those that pair are '
-        f'{ran} different models: a config whose model differs from an earlier one in the number '
-        'of classes at most, and in the learning rate, has its result.',
+        f'{missed} of those that pair end otherwise than the config does as it is shipped. There '
+        f'are {ran} different models: a config whose model differs from an earlier one in the '
+        'number of classes at most, and in the learning rate, has its result.',
         '',
         '| family | pairs | paired | built | predicted | trained | what ended the others |',
         '|---|---|---|---|---|---|---|',
