@@ -13,11 +13,12 @@ LAYERS = (
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
     ('build_errors', 'config'),
+    ('pairing',),
     ('analysis',),
     ('engine',),
     ('cli', 'weights'),
     ('inference',),
-    ('serve',),
+    ('export', 'serve'),
     ('__init__', '__main__'),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
