@@ -159,7 +159,6 @@ edit those, not this page.
 
 - *COCO panoptic* has no config: mmdet reads its maps and computes PQ by `panopticapi`, which is
   installed from its repository alone and is not among what this toolkit requires.
-
 - *Layer-wise decay* of the learning rate, in all of those methods, is 0.9 a layer, which is
   0.14 at the stem of MambaOut Tiny and 0.17 at that of MambaVision t; it is 0.95 for MambaOut Small
   and Base, which are twice as deep. 0.9 is that of mmseg's
