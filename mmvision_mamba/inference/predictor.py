@@ -15,12 +15,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from PIL import Image
 
-from ..datasets.checking.check import leaf_datasets
 from ..errors import InputError
 from .image_files import MAX_PIXELS
 from .input_pipeline import InputPipeline, Loaded, Sample, Source
 from .mixed_precision import autocast_dtype, give_float32
-from .opening import OpenModel, open_model
+from .opening import OpenModel, open_model, steps_of_testing
 from .outputs import (
     LabelMap,
     best_classes,
@@ -133,7 +132,7 @@ class Predictor:
         module = _with_augmentation(opened, str(model)) if tta else opened.module
         self._module = module.to(self.device).eval()
         self._pipeline = InputPipeline(
-            opened.cfg.tta_pipeline if tta else _test_pipeline(opened, str(model)),
+            opened.cfg.tta_pipeline if tta else steps_of_testing(opened.cfg, str(model)),
             opened.cfg.default_scope,
             max_pixels,
         )
@@ -306,15 +305,6 @@ def _device(name: str | torch.device) -> torch.device:
         reason = str(error).strip().split('\n')[0]
         raise InputError(f'device {name} cannot be used: {reason}') from error
     return device
-
-
-def _test_pipeline(opened: OpenModel, name: str) -> list[dict]:
-    loader = opened.cfg.get('test_dataloader')
-    leaf = next(leaf_datasets(loader['dataset']), {}) if loader else {}
-    pipeline = leaf.get('pipeline') or opened.cfg.get('test_pipeline')
-    if not pipeline:
-        raise InputError(f'{name} has no test pipeline (test_dataloader.dataset.pipeline)')
-    return pipeline
 
 
 def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:
