@@ -5,6 +5,8 @@
 # make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
 VENV ?= .venv
+# A process for each core, up to eight; a file's tests share one, and what its fixtures trained.
+PYTEST = $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 # A copy of the package with its own library: the normal one stays as it is.
 SANITIZED = build/sanitized
@@ -21,10 +23,10 @@ demo: env
 	@$(VENV)/bin/python tools/demo.py
 
 test: env lint
-	@$(VENV)/bin/python -m pytest
+	@$(PYTEST)
 
 test-fast: env
-	@$(VENV)/bin/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 # By pytest itself and not `python -m`, which would put this folder's package first.
 test-sanitize: env

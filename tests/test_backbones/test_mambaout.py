@@ -36,7 +36,13 @@ def test_authors_names_load_through_mmengine_and_inside_a_model(reference, tmp_p
     fixture.assert_matches(stage_features(outer.backbone, fixture.input))
 
 
-@pytest.mark.parametrize('arch', ['femto', 'small_rw', 'base_plus_rw'])
+@pytest.mark.parametrize(
+    'arch',
+    [
+        'femto',
+        *(pytest.param(arch, marks=pytest.mark.slow) for arch in ('small_rw', 'base_plus_rw')),
+    ],
+)
 def test_features_equal_timms_of_the_same_name(arch):
     torch.manual_seed(0)
     theirs = timm.create_model(f'mambaout_{arch}', features_only=True).eval()

@@ -16,6 +16,8 @@ from mmvision_mamba.datasets import ADE_METAINFO, draw_shapes
 from mmvision_mamba.datasets.resumable import ResumableBatchSampler, ResumableDataset
 from mmvision_mamba.errors import InputError
 
+pytestmark = pytest.mark.slow  # in sum
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -70,7 +72,6 @@ def test_a_pass_can_be_entered_at_any_batch(infinite):
     assert load(infinite=infinite, skip=3, workers=2)[:2] == whole[3:5]
 
 
-@pytest.mark.slow
 def test_passes_and_seeds_differ_in_order_and_augmentation():
     assert len({str(load(epoch=epoch, seed=seed)) for epoch in (0, 1) for seed in (3, 4)}) == 4
     numbers = [sample[1] for batch in load() for sample in batch]

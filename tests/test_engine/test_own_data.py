@@ -16,6 +16,8 @@ from mmvision_mamba.engine.own_data import fit_to_own_data, write_config
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.inference.drawing.colors import palette_for
 
+pytestmark = pytest.mark.slow  # in sum
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 

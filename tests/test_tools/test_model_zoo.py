@@ -54,6 +54,7 @@ def test_published_flops_are_explained(zoo):
         assert 0.99 * min(products) < flops < 1.01 * max(products), path.stem
 
 
+@pytest.mark.slow
 def test_published_parameters_are_explained(zoo):
     """Of a backbone with its classifier they are equal; a model's are off by 14 % at most."""
     for entry in PUBLISHED.values():

@@ -31,6 +31,8 @@ from mmvision_mamba.inference.files.sources import Source, find_sources
 from mmvision_mamba.inference.files.videos import Video, VideoFile
 from mmvision_mamba.inference.predictor import Predictor
 
+pytestmark = pytest.mark.slow  # in sum
+
 LOW = Wanted(0.2)  # of an untrained detector, a sixth and a little more
 
 
@@ -128,7 +130,6 @@ def test_each_image_gets_its_own_results_where_others_cannot_be_read(
     assert tally.objects == sum(map(len, found.values())) > 0
 
 
-@pytest.mark.slow
 def test_frames_of_a_video_stand_between_images_in_order(predictors, images, run):
     frames = [np.array(Image.open(images / f'{number}.jpg').resize((96, 64))) for number in '012']
     video = VideoFile(images / '4.mp4', 5.0)

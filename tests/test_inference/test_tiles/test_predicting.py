@@ -11,6 +11,8 @@ from mmvision_mamba.inference.outputs import LabelMap
 from mmvision_mamba.inference.tiles.grid import Tiling
 from mmvision_mamba.inference.tiles.predicting import segment_in_tiles
 
+pytestmark = pytest.mark.slow  # in sum
+
 
 @pytest.fixture(params=['detector', 'segmentor'])
 def net(request):
