@@ -131,12 +131,7 @@ class InputPipeline:
 
     def _read(self, source: Source) -> np.ndarray:
         """(H, W, 3), BGR as OpenMMLab's pipelines have it."""
-        if isinstance(source, str | Path):
-            image = read_image(source, self.max_pixels)
-        elif isinstance(source, Image.Image):
-            image = to_rgb(source)
-        else:
-            image = check_rgb(source)
+        image = read_rgb(source, self.max_pixels)
         image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
         return image.astype(np.float32) if self.to_float32 else image
 
@@ -156,6 +151,17 @@ class InputPipeline:
 def inference_steps(steps: list[dict]) -> list[dict]:
     """A copy of a pipeline's steps without those of annotations."""
     return _without_annotations(deepcopy(list(steps)))
+
+
+def read_rgb(source: Source, max_pixels: int) -> np.ndarray:
+    """An image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: It cannot be read, or is none.
+    """
+    if isinstance(source, str | Path):
+        return read_image(source, max_pixels)
+    return to_rgb(source) if isinstance(source, Image.Image) else check_rgb(source)
 
 
 def check_rgb(image: object) -> np.ndarray:

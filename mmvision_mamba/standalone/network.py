@@ -192,6 +192,8 @@ class Model:
                     f'for an image of {image.size[1]} x {image.size[0]}'
                 )
             kept = None if probabilities is None else probabilities[place]
+            if kept is not None and len(kept) == 1:  # two classes told apart by one map
+                kept = np.concatenate([1 - kept, kept])
             found.append(Segmentation(image.size, label_map.astype(dtype), kept))
         return found
 
