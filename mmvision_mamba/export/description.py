@@ -8,7 +8,6 @@ from ..errors import InputError
 from ..inference.input_pipeline import inference_steps, is_ordinary_load, step_name
 from ..inference.opening import OpenModel, steps_of_testing
 from ..standalone.description import DESCRIPTION, FORMAT, parse_description
-from ..standalone.errors import InputError as StandaloneError
 from ..versions import package_versions
 
 _PACKING = ('PackDetInputs', 'PackSegInputs')
@@ -26,7 +25,6 @@ def describe(
     inside: bool,
     source: str,
     task: str | None = None,
-    pads: bool = False,
     score_threshold: float = 0.3,
 ) -> dict:
     """The whole of model.json, as plain values that pass its reader.
@@ -37,19 +35,15 @@ def describe(
         network_input: ``name``, ``layout``, ``dtype``, and where they are fixed ``batch``,
             ``height``, ``width``; and ``multiple``, where sides must be multiples of something.
         outputs: Names of the network's outputs.
-        inside: Whether the network orders channels and normalises (and pads) by itself.
+        inside: Whether the network orders channels and normalises by itself; it always pads.
         source: What the model was exported from, such as the config's name.
         task: ``'features'`` of a backbone alone; None for the model's own.
-        pads: Whether the network pads by itself, also where it does not normalise.
         score_threshold: Of the objects that are shown unless one asks for others.
 
     Raises:
         InputError: The test pipeline, or the preparation of a batch, has a step that is not
             described by model.json.
     """
-    preprocessing = describe_preprocessing(opened, inside, source)
-    if pads:
-        preprocessing['pad_divisor'] = 1
     task = task or opened.task
     labelled = task != 'features'
     rcnn = opened.cfg.model.get('test_cfg', {}).get('rcnn') or {}
@@ -60,17 +54,14 @@ def describe(
         palette=opened.palette.tolist() if labelled else [],
         model=model,
         input=dict(batch=None, height=None, width=None, multiple=1) | dict(network_input),
-        preprocessing=preprocessing,
+        preprocessing=describe_preprocessing(opened, inside, source),
         outputs=list(outputs),
         score_threshold=score_threshold,
         mask_threshold=float(rcnn.get('mask_thr_binary', 0.5)),
         software=package_versions(opened.cfg.default_scope),
         source=source,
     )
-    try:
-        parse_description(value, DESCRIPTION)
-    except StandaloneError as error:
-        raise InputError(f'the model cannot be described: {error}') from error
+    parse_description(value, DESCRIPTION)
     return value
 
 
@@ -128,6 +119,7 @@ def _describe_batch(cfg: Config) -> dict:
         channel_order='RGB' if swaps else 'BGR',
         mean=[float(value) for value in step.get('mean') or (0, 0, 0)],
         std=[float(value) for value in step.get('std') or (1, 1, 1)],
-        pad_divisor=int(step.get('pad_size_divisor', 1)),
-        pad_value=float(step.get('pad_value', 0)),
+        # A detector's program pads within, and clips boxes to what it was given.
+        pad_divisor=1,
+        pad_value=0.0,
     )

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,9 +12,15 @@ import onnxruntime
 import torch
 
 from ..errors import InputError
+from ..inference.opening import OpenModel
+from ..standalone.errors import Deviation
+from ..standalone.verify import verify
 from .compare import differences, tolerance
+from .description import describe
+from .folder import write_folder
 from .onnx import to_onnx
 from .programs import Program
+from .self_check import for_network, hide_maps, record, with_maps
 
 # (height, width) of what an export is proved on: even and odd, flat and tall, smaller than a window
 # and of several.
@@ -26,11 +33,13 @@ class Export:
 
     Attributes:
         model: It, of ONNX's own operators.
+        maps: Names of tensors within it that its check looks at, beside its outputs.
         operators: How many of each there are, those of loops' bodies included.
         seconds: That it took.
     """
 
     model: onnx.ModelProto
+    maps: tuple[str, ...]
     operators: Counter
     seconds: float
 
@@ -46,8 +55,52 @@ def export_onnx(program: Program) -> Export:
         InputError: It cannot be.
     """
     start = time.perf_counter()
-    model = to_onnx(program)
-    return Export(model, count_operators(model.graph), time.perf_counter() - start)
+    with with_maps(program) as wide:
+        model = to_onnx(wide)
+    hide_maps(model, program)
+    seconds = time.perf_counter() - start
+    return Export(model, wide.output_names, count_operators(model.graph), seconds)
+
+
+def write_export(
+    folder: Path, opened: OpenModel, program: Program, export: Export, source: str
+) -> None:
+    """Write an exported model's folder, whole or not at all, and hold it against its own check.
+
+    Args:
+        folder: Not there, empty, or of an earlier export.
+        opened: The model.
+        program: Of it.
+        export: Of the program.
+        source: What it was exported from, such as the config's name.
+
+    Raises:
+        InputError: The test pipeline is not one that an exported model's folder has, the folder is
+            no export's, or what is written gives something else than the model.
+    """
+    inside = program.example_inputs[0].dtype == torch.uint8
+    description = describe(
+        opened,
+        model='model.onnx',
+        network_input=dict(
+            name=program.input_names[0],
+            layout='NHWC' if inside else 'NCHW',
+            dtype='uint8' if inside else 'float32',
+            batch=1 if program.task == 'detection' else None,
+        ),
+        outputs=program.output_names,
+        inside=inside,
+        source=source,
+        task=program.task,
+    )
+    check = for_network(record(opened), program, export.maps)
+    write_folder(folder, export.model.SerializeToString(), description, check)
+    try:
+        verify(folder)
+    except Deviation as error:
+        raise InputError(
+            f'{folder} is written, and does not give what the model does: {error}'
+        ) from error
 
 
 def count_operators(graph: onnx.GraphProto) -> Counter:

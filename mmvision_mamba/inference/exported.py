@@ -1,8 +1,7 @@
 """An exported model behind a predictor: onnxruntime in place of PyTorch."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..standalone.errors import InputError as StandaloneError
-from ..standalone.network import Crop, Detections, Model, Prepared, Segmentation
+from ..standalone.network import Model
+from ..standalone.results import Crop, Detections, Prepared, Segmentation
 from .input_pipeline import Loaded, Sample, Source, read_rgb
 from .outputs import compact_masks
 from .results import DetectionResult, SegmentationResult
@@ -42,8 +41,7 @@ class ExportedModel:
     threshold = None
 
     def __init__(self, folder: str | Path, probabilities: bool, max_pixels: int) -> None:
-        with explained():
-            self._model = Model(folder, threads=torch.get_num_threads())
+        self._model = Model(folder, threads=torch.get_num_threads())
         self.description = self._model.description
         self.task = self.description.task
         if self.task == 'features':
@@ -63,8 +61,7 @@ class ExportedModel:
     def transform(self, loaded: Loaded) -> Sample:
         """Bring an image to what the network takes; raises InputError where it takes no such."""
         name = 'an image' if loaded.path is None else f'image {loaded.path}'
-        with explained():
-            prepared = self._model.prepare(loaded.image, name, _resize)
+        prepared = self._model.prepare(loaded.image, name, _resize)
         return Sample(prepared.tensor, prepared, loaded.path)
 
     def predict(self, samples: Sequence[Sample]) -> list[DetectionResult | SegmentationResult]:
@@ -88,9 +85,8 @@ class ExportedModel:
         found: list = [None] * len(samples)
         for places in self._batches([sample.data_samples for sample in samples]):
             batch = [samples[place].data_samples for place in places]
-            with explained():
-                outputs = self._model.run(batch, self.description.outputs)
-                results = self._model.results(batch, outputs)
+            outputs = self._model.run(batch, self.description.outputs)
+            results = self._model.results(batch, outputs)
             for place, result in zip(places, results):
                 found[place] = result
         return found
@@ -123,15 +119,6 @@ class ExportedModel:
             compact_masks=None if found.masks is None else _compact(found.masks, found.size),
             **common,
         )
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """What the standalone program raises of its own, as this package's error."""
-    try:
-        yield
-    except StandaloneError as error:
-        raise InputError(str(error)) from error
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:

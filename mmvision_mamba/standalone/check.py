@@ -2,16 +2,14 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
-from .data import fields, list_of, number, optional, read_json, text
-from .description import read_description
+from .data import fields, list_of, number, optional, text
 from .errors import Deviation, InputError
-from .network import Detections, Model, Prepared, Segmentation
+from .results import Detections, Segmentation
 
 CHECK = 'check.json'
 FORMAT = 1
@@ -140,48 +138,6 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     shared = float(np.prod(np.maximum(sides, 0)))
     whole = sum(float(np.prod(box[2:] - box[:2])) for box in (one, other)) - shared
     return shared / whole if whole > 0 else float(np.array_equal(one, other))
-
-
-def verify(folder: str | Path) -> list[str]:
-    """Hold an exported model against the check in its folder.
-
-    Returns:
-        Names of what was compared, in order.
-
-    Raises:
-        Deviation: Something deviates; the first thing that does is named.
-        InputError: The folder or its check cannot be used.
-    """
-    description, path = read_description(folder), Path(folder, CHECK)
-    check = parse_check(read_json(path), str(path))
-    fed = description.input.name
-    tensors = {entry['tensor'] for entry in check['maps']} - {None, fed}
-    model = Model(folder, sorted(tensors - set(description.outputs)))
-    image = check_image(check)
-    prepared = model.prepare(image, 'the image of the check')
-    outputs = None
-    for entry in check['maps']:
-        if entry['tensor'] in (None, fed):
-            compare_map(entry, prepared.resized if entry['tensor'] is None else prepared.tensor)
-            continue
-        if outputs is None:
-            outputs = _outputs(model, prepared, {*tensors, *description.outputs}, entry['name'])
-        compare_map(entry, outputs[entry['tensor']])
-    if check['result'] is not None:
-        if outputs is None:
-            outputs = _outputs(model, prepared, description.outputs, 'the result')
-        [found] = model.results([prepared], outputs)
-        compare_result(check['result'], result_of(found), check['slack'])
-    return [entry['name'] for entry in check['maps']] + ['result'] * (check['result'] is not None)
-
-
-def _outputs(
-    model: Model, prepared: Prepared, names: Iterable[str], first: str
-) -> dict[str, np.ndarray]:
-    try:
-        return model.run([prepared], sorted(names))
-    except InputError as error:
-        raise Deviation(f'{first} deviates: {error}') from error
 
 
 def _shape(value: object, where: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .network import Crop, Detections, Segmentation
+from .results import Crop, Detections, Segmentation
 
 
 def coco_annotations(found: Detections | Segmentation, score: float) -> list[dict]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .check import verify
 from .description import Description, read_description
 from .errors import Deviation, InputError
 from .files import Writer, find_images, take_folder
 from .images import read_image
 from .network import Model
+from .verify import verify
 
 SAVE = {'detection': ('image', 'coco'), 'segmentation': ('image', 'coco', 'png')}
 _DEFAULT = {'detection': ('image', 'coco'), 'segmentation': ('image', 'png')}

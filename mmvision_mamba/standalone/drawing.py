@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .network import Detections, Segmentation
+from .results import Detections, Segmentation
 
 
 def draw(

@@ -2,7 +2,10 @@
 
 
 class InputError(Exception):
-    """What was given cannot be used; the message says why in a sentence."""
+    """What the user gave cannot be used; the message names it and says what would do.
+
+    The command lines print the message alone, without a traceback.
+    """
 
 
 class Deviation(Exception):

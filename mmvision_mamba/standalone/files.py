@@ -15,7 +15,7 @@ from .coco import coco_annotations
 from .description import Description
 from .drawing import draw
 from .errors import InputError
-from .network import Detections, Segmentation
+from .results import Detections, Segmentation
 
 # The mark of a folder of results; that of tools/predict.py.
 MARK = '.prediction.lock'

@@ -6,7 +6,8 @@ from pycocotools import mask as coco_masks
 
 from mmvision_mamba.inference.results import SegmentationResult
 from mmvision_mamba.standalone.coco import coco_annotations, run_lengths
-from mmvision_mamba.standalone.network import Crop, Segmentation, paste_mask
+from mmvision_mamba.standalone.network import paste_mask
+from mmvision_mamba.standalone.results import Crop, Segmentation
 
 
 def whole(mask: Crop, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,6 @@ from PIL import Image
 
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.inference.image_files import read_image as read_by_package
-from mmvision_mamba.standalone import errors
 from mmvision_mamba.standalone.description import Resize
 from mmvision_mamba.standalone.images import read_image, resize_image, resized_size
 
@@ -78,7 +77,7 @@ def test_files_are_read_as_the_package_reads_them(tmp_path, noise, kind, suffix)
     try:
         expected = read_by_package(path)
     except InputError:
-        with pytest.raises(errors.InputError, match='image'):
+        with pytest.raises(InputError, match='image'):
             read_image(path)
     else:
         np.testing.assert_array_equal(read_image(path), expected)
@@ -87,5 +86,5 @@ def test_files_are_read_as_the_package_reads_them(tmp_path, noise, kind, suffix)
 def test_what_is_no_image_is_said_so(tmp_path):
     (tmp_path / 'text.png').write_text('no image')
     for name, words in (('text.png', 'is not an image'), ('gone.png', 'does not exist')):
-        with pytest.raises(errors.InputError, match=words):
+        with pytest.raises(InputError, match=words):
             read_image(tmp_path / name)
