@@ -59,9 +59,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         print(locate(args.name) if args.command == 'fetch' else describe(locate(args.file)))
         if args.command == 'check' and args.verify:
+            from .engine.console import Console as QuietConsole
             from .export.self_check import verify  # mmdet or mmseg, which take seconds
 
-            print(f'verified: {", ".join(verify(locate(args.file)))}')
+            with QuietConsole():
+                names = verify(locate(args.file))
+            print(f'verified: {", ".join(names)}')
     except (InputError, Deviation) as error:
         sys.exit(f'error: {error}')
 

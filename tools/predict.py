@@ -189,11 +189,12 @@ def main(args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> None:
+    from mmvision_mamba.cli import Console
     from mmvision_mamba.export.self_check import verify
     from mmvision_mamba.standalone.errors import Deviation
 
     try:
-        print(f'verified: {", ".join(verify(args.verify))}')
+        Console.current.report(f'verified: {", ".join(verify(args.verify))}')
     except Deviation as error:
         sys.exit(f'error: {error}')
 
@@ -220,7 +221,5 @@ if __name__ == '__main__':
     arguments = parse_args()  # before the imports, which take seconds
     from mmvision_mamba.cli import Console, run
 
-    if arguments.verify is not None:
-        run(verify, arguments)
-    else:
-        run(main, arguments, console=Console(arguments.verbose))
+    command = main if arguments.verify is None else verify
+    run(command, arguments, console=Console(arguments.verbose))

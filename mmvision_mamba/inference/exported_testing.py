@@ -73,6 +73,7 @@ def use_exported(cfg: Config, folder: str) -> None:
             step for step in dataset.pipeline if step_name(step).startswith(('Load', 'Pack'))
         ]
     cfg.model = dict(type='ExportedNetwork', folder=folder)
+    cfg.pop('data_preprocessor', None)  # which MMEngine would hand to it
 
 
 def _instances(result: DetectionResult) -> InstanceData:
