@@ -17,7 +17,7 @@ LAYERS = (
     ('engine',),
     ('cli', 'weights'),
     ('inference',),
-    ('serve',),
+    ('export', 'serve'),
     ('__init__', '__main__'),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

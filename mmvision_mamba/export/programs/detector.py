@@ -159,7 +159,7 @@ def detector_program(model: nn.Module) -> Detector:
         InputError: A part of it is not one of those that are written here; it is named.
     """
     check_exportable(model)
-    program = TwoStageDetector if model.with_rpn else OneStageDetector
+    program = TwoStageDetector if hasattr(model, 'roi_head') else OneStageDetector
     return program(model).eval()
 
 
