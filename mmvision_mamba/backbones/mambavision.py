@@ -194,6 +194,11 @@ class Block(nn.Module):
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 
+def _ceil_div(a: int, b: int) -> int:
+    """ceil(a / b) of positive integers, which exporters follow where sizes are symbols."""
+    return (a - 1) // b + 1  # not -(-a // b): ONNX divides towards zero
+
+
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
     return x if gamma is None else x * gamma
 
@@ -237,8 +242,8 @@ class WindowStage(Stage):
 
     def window(self, size: int) -> tuple[int, int]:
         """Number of windows along an axis of ``size`` tokens, and tokens in each."""
-        count = ceil(size / self.window_size)
-        return count, self.window_size if self.window_padding == 'full' else ceil(size / count)
+        count = _ceil_div(size, self.window_size)
+        return count, self.window_size if self.window_padding == 'full' else _ceil_div(size, count)
 
     def forward(self, x: Tensor) -> Tensor:
         (_, h), (_, w) = map(self.window, x.shape[2:])
@@ -247,7 +252,7 @@ class WindowStage(Stage):
     def in_windows(self, x: Tensor, h: int, w: int) -> Tensor:
         """``(B, C, H, W)`` to the same, in windows of ``h`` by ``w`` tokens from the first on."""
         B, C, H, W = x.shape
-        rows, columns = ceil(H / h), ceil(W / w)
+        rows, columns = _ceil_div(H, h), _ceil_div(W, w)
         # Nothing below copies a channels-last map that is one window and needs no padding.
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns * w - W, 0, rows * h - H))
         x = x.reshape(B, rows, h, columns, w, C).transpose(2, 3)

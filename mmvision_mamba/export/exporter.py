@@ -1,0 +1,108 @@
+"""An open model as an ONNX file that was seen to answer as the model does."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from ..errors import InputError
+from .compare import differences, tolerance
+from .onnx import to_onnx
+from .programs import Program
+
+# (height, width) of what an export is proved on: even and odd, flat and tall, smaller than a window
+# and of several.
+PROOF_SIZES = ((64, 64), (231, 317), (352, 130), (512, 512))
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model in ONNX, and what was seen of it.
+
+    Attributes:
+        model: It, of ONNX's own operators.
+        operators: How many of each there are, those of loops' bodies included.
+        seconds: That it took.
+    """
+
+    model: onnx.ModelProto
+    operators: Counter
+    seconds: float
+
+    @property
+    def opset(self) -> int:
+        return next(entry.version for entry in self.model.opset_import if not entry.domain)
+
+
+def export_onnx(program: Program) -> Export:
+    """Translate a program.
+
+    Raises:
+        InputError: It cannot be.
+    """
+    start = time.perf_counter()
+    model = to_onnx(program)
+    return Export(model, count_operators(model.graph), time.perf_counter() - start)
+
+
+def count_operators(graph: onnx.GraphProto) -> Counter:
+    """How many of each operator a graph has, those in the bodies of its loops included."""
+    counted: Counter = Counter()
+    for node in graph.node:
+        counted[node.op_type] += 1
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                counted += count_operators(attribute.g)
+    return counted
+
+
+def prove(
+    program: Program, model: bytes, images: Sequence[np.ndarray]
+) -> Iterator[tuple[tuple[int, int], dict[str, float]]]:
+    """Run a model in onnxruntime beside the program that it is of.
+
+    Args:
+        program: It.
+        model: The ONNX file's bytes.
+        images: (H, W, 3) uint8, RGB.
+
+    Yields:
+        (height, width) of each image, and the differences of the outputs by name.
+
+    Raises:
+        InputError: An output differs by more than its tolerance.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    for image in images:
+        height, width = image.shape[:2]
+        given = [_as_input(image, program.example_inputs[0])]
+        if 'size' in program.input_names:
+            given.append(torch.tensor([height * 5 // 4, width * 3 // 4]))
+        with torch.inference_mode():
+            expected = program.module(*given)
+        feed = dict(zip(program.input_names, (value.numpy() for value in given)))
+        got = dict(zip(program.output_names, session.run(program.output_names, feed)))
+        expected = {name: x.numpy() for name, x in zip(program.output_names, expected)}
+        off = differences(expected, got)
+        for name, value in off.items():
+            if not value <= tolerance(name):
+                raise InputError(
+                    f'{name} of an image of {width} x {height} differs by {value:.1e} in '
+                    f'onnxruntime, where {tolerance(name):.0e} is allowed: nothing was written'
+                )
+        yield (height, width), off
+
+
+def _as_input(image: np.ndarray, example: torch.Tensor) -> torch.Tensor:
+    image = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0)
+    if example.dtype == torch.uint8:
+        return image
+    # As if normalised: values of the range that networks are given.
+    return (image.permute(0, 3, 1, 2).float() - 120) / 58

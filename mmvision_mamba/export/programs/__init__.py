@@ -1,0 +1,5 @@
+"""Models as programs: modules of tensors in and tensors out, which ``torch.export`` records."""
+
+from .program import PARTS, Program, build_program
+
+__all__ = ['PARTS', 'Program', 'build_program']

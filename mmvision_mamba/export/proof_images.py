@@ -1,0 +1,20 @@
+"""Images to prove an export on."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+
+def drawn_images(sizes: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """One image ``(height, width, 3)`` uint8 for each size: shapes on textured ground."""
+    rng = np.random.default_rng(0)
+    for height, width in sizes:
+        coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        for _ in range(8):
+            centre = (int(rng.integers(width)), int(rng.integers(height)))
+            radius = int(rng.integers(4, max(5, min(height, width) // 4)))
+            cv2.circle(image, centre, radius, rng.integers(0, 256, 3).tolist(), -1)
+        noise = rng.integers(-12, 13, image.shape)
+        yield np.clip(image + noise, 0, 255).astype(np.uint8)

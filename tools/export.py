@@ -1,0 +1,94 @@
+"""Export a segmentor, or a backbone alone, to ONNX, and prove that it answers as the model does."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from command_line import add_config_options, add_trust
+from start_up import end_at_once
+
+FORMATS = ('onnx',)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'config', help='config file, name of a published model, work dir or published file'
+    )
+    parser.add_argument('weights', nargs='?', help='checkpoint of CONFIG, where it is a config')
+    parser.add_argument('--format', type=_format, default='onnx', help=f'one of {FORMATS}')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='a new folder')
+    parser.add_argument('--part', choices=('model', 'backbone'), default='model')
+    parser.add_argument(
+        '--preprocess',
+        choices=('inside', 'outside'),
+        default='outside',
+        help='inside: the file takes bytes (N, H, W, 3), RGB, and normalises them itself',
+    )
+    parser.add_argument('--probabilities', action='store_true', help='those of all classes too')
+    add_config_options(parser, 'override the config')
+    add_trust(parser)
+    # Intermixed, because WEIGHTS may stand behind options.
+    return parser.parse_intermixed_args()
+
+
+def _format(text: str) -> str:
+    if text == 'torchscript':
+        raise argparse.ArgumentTypeError(
+            'TorchScript is no longer developed, and cannot record the scan: use onnx'
+        )
+    if text not in FORMATS:
+        raise argparse.ArgumentTypeError(f'{text!r} is no format; there is {", ".join(FORMATS)}')
+    return text
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmvision_mamba.errors import InputError
+
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise InputError(f'--out {args.out} is there and not empty: give a new folder')
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'exporting needs {error.name}: pip install onnx onnxscript onnxruntime'
+        ) from error
+    from mmvision_mamba.checkpoints import trust_checkpoints
+    from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove
+    from mmvision_mamba.export.programs import build_program
+    from mmvision_mamba.export.proof_images import drawn_images
+    from mmvision_mamba.inference.opening import open_model
+
+    with trust_checkpoints(args.trust_checkpoint):
+        opened = open_model(args.config, args.weights, parse_options(args.cfg_options))
+    inside = args.preprocess == 'inside'
+    program = build_program(opened, args.part, inside, args.probabilities)
+    export = export_onnx(program)
+    data = export.model.SerializeToString()
+    print(
+        f'opset {export.opset}, {len(data) / 1e6:.1f} MB, {export.operators.total()} operators, '
+        f'{export.seconds:.0f} s; batch, height and width dynamic'
+    )
+    for (height, width), off in prove(program, data, drawn_images(PROOF_SIZES)):
+        shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
+        print(f'{width} x {height}: largest differences from torch: {shown}')
+    args.out.mkdir(parents=True, exist_ok=True)
+    partial = args.out / '.model.onnx.partial'
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, args.out / 'model.onnx')
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f'{args.out / "model.onnx"} is written')
+
+
+if __name__ == '__main__':
+    end_at_once('nothing is exported', status=1)
+    arguments = parse_args()  # before the imports, which take seconds
+    from mmvision_mamba.cli import run
+
+    run(main, arguments)
+    sys.exit()
