@@ -75,7 +75,7 @@ def compare_detections(
         alone += [
             f'{name} {_in_words(one, index)}'
             for index, score in enumerate(one['scores'])
-            if score > floor and index not in paired
+            if not score <= floor and index not in paired
         ]
     return DetectionDifference(unmatched=tuple(alone), **matched)
 
@@ -87,11 +87,13 @@ def _of_pairs(
     found: Mapping[str, np.ndarray],
     above: float,
 ) -> dict:
-    """Of those pairs of which one counts, their number and worst values."""
+    """Of those pairs of which one counts, as no number does, how many and their worst values."""
     scores = np.stack(
         [expected['scores'][[a for a, _ in pairs]], found['scores'][[b for _, b in pairs]]]
     )
-    counted = [pair for pair, pair_scores in zip(pairs, scores.T) if pair_scores.max() > above]
+    counted = [
+        pair for pair, pair_scores in zip(pairs, scores.T) if not (pair_scores <= above).all()
+    ]
     if not counted:
         return dict(matched=0)
     one, other = (np.array(places) for places in zip(*counted))

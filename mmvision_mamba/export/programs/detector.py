@@ -1,6 +1,6 @@
 """Whole detectors of mmdet, from an image's tensor to the tensors of what is found in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,16 @@ class Detector(nn.Module):
 
     Args:
         model: mmdet's detector, in evaluation mode.
+        options: Of its last step, from boxes with scores to objects.
+
+    Attributes:
+        limit: The most objects that it finds; None for no limit.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, options: Mapping) -> None:
         super().__init__()
         self.model = model
+        self.limit = options['max_per_img'] if options['max_per_img'] > 0 else None
         step = model.data_preprocessor
         self.divisor, self.pad_value = int(step.pad_size_divisor), float(step.pad_value)
 
@@ -39,8 +44,8 @@ class TwoStageDetector(Detector):
     """Faster R-CNN, Mask R-CNN and Cascade (Mask) R-CNN."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
         head = model.roi_head
+        super().__init__(model, head.test_cfg)
         # A cascade has its stages in lists, and what has one stage has no list.
         self.box_features = nn.ModuleList(map(RegionFeatures, _stages(head.bbox_roi_extractor)))
         self.box_heads = _stages(head.bbox_head)
@@ -132,6 +137,9 @@ class OneStageDetector(Detector):
 
     output_names = ('boxes', 'scores', 'labels')
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, model.bbox_head.test_cfg)
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find objects; as :meth:`TwoStageDetector.forward`, without masks."""
         size, head = tuple(image.shape[2:]), self.model.bbox_head
@@ -192,7 +200,7 @@ def _of_class(head: nn.Module, deltas: Tensor, labels: Tensor) -> Tensor:
     return deltas.gather(1, places)
 
 
-def _suppress(options, boxes: Tensor, scores: Tensor, groups: Tensor) -> Tensor:
+def _suppress(options: Mapping, boxes: Tensor, scores: Tensor, groups: Tensor) -> Tensor:
     """As the options of a ``test_cfg`` say."""
     if options.nms.get('class_agnostic', False):
         groups = None
