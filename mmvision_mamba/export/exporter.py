@@ -16,6 +16,7 @@ from ..inference.opening import OpenModel
 from ..standalone.errors import Deviation
 from ..standalone.verify import verify
 from .compare import differences, tolerance
+from .compare_detections import compare_detections
 from .description import describe
 from .folder import write_folder
 from .onnx import to_onnx
@@ -143,14 +144,28 @@ def prove(
         feed = dict(zip(program.input_names, (value.numpy() for value in given)))
         got = dict(zip(program.output_names, session.run(program.output_names, feed)))
         expected = {name: x.numpy() for name, x in zip(program.output_names, expected)}
-        off = differences(expected, got)
-        for name, value in off.items():
-            if not value <= tolerance(name):
-                raise InputError(
-                    f'{name} of an image of {width} x {height} differs by {value:.1e} in '
-                    f'onnxruntime, where {tolerance(name):.0e} is allowed: nothing was written'
-                )
-        yield (height, width), off
+        which = f'an image of {width} x {height}'
+        yield (height, width), _compare(program, expected, got, which)
+
+
+def _compare(program: Program, expected: dict, got: dict, which: str) -> dict[str, float]:
+    """Differences of the outputs by name; InputError where one is beyond its tolerance."""
+    if program.task == 'detection':
+        found = compare_detections(expected, got, program.limit)
+        if not found.is_equal:
+            raise InputError(
+                f'objects in {which} differ in onnxruntime, nothing was written: {found}'
+            )
+        off = dict(boxes=1 - found.iou, scores=found.score, masks=1 - found.mask)
+        return {name: off[name] for name in off if name in expected}
+    off = differences(expected, got)
+    for name, value in off.items():
+        if not value <= tolerance(name):
+            raise InputError(
+                f'{name} of {which} differs by {value:.1e} in onnxruntime, where '
+                f'{tolerance(name):.0e} is allowed: nothing was written'
+            )
+    return off
 
 
 def _as_input(image: np.ndarray, example: torch.Tensor) -> torch.Tensor:

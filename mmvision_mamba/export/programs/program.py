@@ -28,6 +28,7 @@ class Program:
         input_names, output_names: In the order of its arguments and results.
         dynamic_shapes: As ``torch.export.export`` takes them.
         task: ``'detection'``, ``'segmentation'`` or ``'features'``.
+        limit: The most objects that a detector finds; None for no limit.
     """
 
     module: nn.Module
@@ -36,6 +37,7 @@ class Program:
     output_names: tuple[str, ...]
     dynamic_shapes: tuple
     task: str
+    limit: int | None = None
 
 
 def build_program(
@@ -61,7 +63,7 @@ def build_program(
     if probabilities and task != 'segmentation':
         raise InputError(f'probabilities are those of a whole segmentor; this is of {task}')
     model = deepcopy(opened.module).cpu().eval().requires_grad_(False)
-    batch = Dim.DYNAMIC
+    batch, limit = Dim.DYNAMIC, None
     more: dict[str, Tensor] = {}
     if task == 'features':
         module = Backbone(model.backbone)
@@ -75,6 +77,7 @@ def build_program(
         from .detector import detector_program  # mmdet, which segmentors do without
 
         module, batch = detector_program(model), None
+        limit = module.limit
     image = _example(model.backbone, batched=batch is not None)
     names = module.output_names
     if preprocess_inside:
@@ -93,6 +96,7 @@ def build_program(
         if preprocess_inside and more
         else (sides, *({} for _ in more)),
         task=task,
+        limit=limit,
     )
 
 

@@ -23,7 +23,7 @@ from mmvision_mamba.standalone.errors import Deviation
 from mmvision_mamba.weights import main as weights_command
 
 MAPS = ['resized', 'input', 'stage1', 'stage2', 'stage3', 'stage4', 'logits', 'result']
-PREDICT = Path(__file__).parents[2] / 'tools' / 'predict.py'
+PREDICT = Path(__file__).parents[3] / 'tools' / 'predict.py'
 
 
 @pytest.fixture(scope='module')
