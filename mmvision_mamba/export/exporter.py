@@ -77,7 +77,7 @@ def write_export(
 
     Raises:
         InputError: The test pipeline is not one that an exported model's folder has, the folder is
-            no export's, or what is written gives something else than the model.
+            no export's, or what would be written gives something else than the model.
     """
     inside = program.example_inputs[0].dtype == torch.uint8
     description = describe(
@@ -95,13 +95,10 @@ def write_export(
         task=program.task,
     )
     check = for_network(record(opened), program, export.maps)
-    write_folder(folder, export.model.SerializeToString(), description, check)
     try:
-        verify(folder)
+        write_folder(folder, export.model.SerializeToString(), description, check, approve=verify)
     except Deviation as error:
-        raise InputError(
-            f'{folder} is written, and does not give what the model does: {error}'
-        ) from error
+        raise InputError(f'nothing was written, as the exported model differs: {error}') from error
 
 
 def count_operators(graph: onnx.GraphProto) -> Counter:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import InputError
@@ -16,7 +16,11 @@ _PROGRAM = 'predict.py'
 
 
 def write_folder(
-    folder: Path, model: bytes | Path, description: Mapping, check: Mapping | None = None
+    folder: Path,
+    model: bytes | Path,
+    description: Mapping,
+    check: Mapping | None = None,
+    approve: Callable[[Path], object] | None = None,
 ) -> None:
     """Write an exported model: its network, model.json, predict.py and the check.
 
@@ -27,7 +31,8 @@ def write_folder(
         folder: Not there, empty, or of an earlier export.
         model: The network's file, or its bytes.
         description: Of :func:`mmvision_mamba.export.description.describe`.
-        check: Of :func:`mmvision_mamba.export.self_check.record_exported`; None for none.
+        check: Of :func:`mmvision_mamba.export.self_check.record`; None for none.
+        approve: Called with the folder before it takes its name; what it raises keeps it from that.
 
     Raises:
         InputError: ``folder`` holds anything but an earlier export, or cannot be written to.
@@ -41,6 +46,8 @@ def write_folder(
         for name, content in _files(model, description, check):
             _put(part / name, content)
         _sync_folders(part)
+        if approve is not None:
+            approve(part)
         if folder.exists():
             folder.rename(old)
         part.rename(folder)

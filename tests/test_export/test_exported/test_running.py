@@ -12,6 +12,8 @@ from mmvision_mamba import Predictor
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.serve.models import load_models
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
 SIZES = ((90, 120), (61, 143), (33, 35))
 
 
@@ -174,7 +176,6 @@ def test_a_damaged_network_is_said_so(copied, content, words):
         Predictor(copied)
 
 
-@pytest.mark.slow
 def test_it_is_tested_on_a_configs_data_with_the_scores_of_the_model(
     segmentor, shapes_data, run_tool, tmp_path
 ):

@@ -22,6 +22,8 @@ from mmvision_mamba.inference.opening import open_model
 from mmvision_mamba.standalone.errors import Deviation
 from mmvision_mamba.weights import main as weights_command
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
 MAPS = ['resized', 'input', 'stage1', 'stage2', 'stage3', 'stage4', 'logits', 'result']
 PREDICT = Path(__file__).parents[3] / 'tools' / 'predict.py'
 
@@ -197,7 +199,6 @@ def test_what_carries_no_check_is_said_so(published, segmentor, tmp_path):
         verify('nothing')
 
 
-@pytest.mark.slow
 def test_the_predict_tool_verifies_with_one_line(published, tmp_path):
     changed = rewrite(published, tmp_path / 'changed.safetensors', swap_channels)
     for model, status, words in ((published, 0, 'verified: resized'), (changed, 1, 'error: input')):
