@@ -14,6 +14,7 @@ LAYERS = (
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
     ('build_errors', 'config'),
+    ('pairing',),
     ('analysis',),
     ('engine',),
     ('cli',),

@@ -47,6 +47,9 @@ def describe(
     task = task or opened.task
     labelled = task != 'features'
     rcnn = opened.cfg.model.get('test_cfg', {}).get('rcnn') or {}
+    preprocessing = describe_preprocessing(opened, inside, source)
+    if not labelled:  # a backbone takes an image as it is given
+        preprocessing['resize'] = None
     value = dict(
         format=FORMAT,
         task=task,
@@ -54,7 +57,7 @@ def describe(
         palette=opened.palette.tolist() if labelled else [],
         model=model,
         input=dict(batch=None, height=None, width=None, multiple=1) | dict(network_input),
-        preprocessing=describe_preprocessing(opened, inside, source),
+        preprocessing=preprocessing,
         outputs=list(outputs),
         score_threshold=score_threshold,
         mask_threshold=float(rcnn.get('mask_thr_binary', 0.5)),

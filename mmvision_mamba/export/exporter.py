@@ -13,7 +13,9 @@ import torch
 
 from ..errors import InputError
 from ..inference.opening import OpenModel
+from ..standalone.description import DESCRIPTION, parse_description
 from ..standalone.errors import Deviation
+from ..standalone.images import resized_size
 from ..standalone.verify import verify
 from .compare import differences, tolerance
 from .compare_detections import compare_detections
@@ -88,17 +90,35 @@ def write_export(
             layout='NHWC' if inside else 'NCHW',
             dtype='uint8' if inside else 'float32',
             batch=1 if program.task == 'detection' else None,
+            height=program.size and program.size[0],
+            width=program.size and program.size[1],
         ),
         outputs=program.output_names,
         inside=inside,
         source=source,
         task=program.task,
     )
-    check = for_network(record(opened), program, export.maps)
+    _refuse_size_that_is_resized(program.size, description)
+    recorded = record(opened, program.size, program.task)
+    check = for_network(recorded, program, export.maps)
     try:
         write_folder(folder, export.model.SerializeToString(), description, check, approve=verify)
     except Deviation as error:
         raise InputError(f'nothing was written, as the exported model differs: {error}') from error
+
+
+def _refuse_size_that_is_resized(size: tuple[int, int] | None, description: dict) -> None:
+    """Refuse a size for which no image is ever ready: what resizes images gives its own sizes."""
+    if size is None:
+        return
+    step = parse_description(description, DESCRIPTION).preprocessing.resize
+    comes_to = resized_size(size, step)
+    if comes_to != size:
+        raise InputError(
+            f'--size {size[0]} {size[1]}: the test pipeline brings an image of that size to '
+            f'{comes_to[0]} {comes_to[1]}: name a size that images come to, or give '
+            '--cfg-options with another Resize'
+        )
 
 
 def count_operators(graph: onnx.GraphProto) -> Counter:

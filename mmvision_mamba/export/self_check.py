@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.published_file import is_published, read_published
 from ..errors import InputError
-from ..inference.input_pipeline import is_ordinary_load
+from ..inference.input_pipeline import Sample, is_ordinary_load
 from ..inference.opening import OpenModel, open_model, steps_of_testing
 from ..inference.results import DetectionResult, SegmentationResult
 from ..inference.torch_model import TorchModel
@@ -55,15 +55,16 @@ def can_be_checked(opened: OpenModel) -> bool:
     return is_ordinary_load(steps_of_testing(opened.cfg, 'the config')[0])
 
 
-def record(opened: OpenModel, size: tuple[int, int] = SIZE) -> dict:
+def record(opened: OpenModel, size: tuple[int, int] | None = None, task: str | None = None) -> dict:
     """What a model makes of a small image, as plain values for JSON.
 
     Args:
         opened: The model; computed on the CPU in float32.
-        size: (height, width) of the image.
+        size: (height, width) of the image; None for :data:`SIZE`.
+        task: ``'features'`` for what its backbone makes of the image as it is, and no more.
     """
-    [image] = drawn_images([size])
-    maps, result = _run(opened, image)
+    [image] = drawn_images([size or SIZE])
+    maps, result = _run(opened, image, task == 'features')
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, 'png')
     return dict(
@@ -181,11 +182,16 @@ def for_network(check: Mapping, program: 'Program', names: Iterable[str]) -> dic
         for entry in check['maps']
         if entry['name'] in tensors
     ]
-    return dict(check, maps=maps, result=None if program.task == 'features' else check['result'])
+    return dict(check, maps=maps)
 
 
-def _run(opened: OpenModel, image: np.ndarray) -> tuple[dict[str, np.ndarray], dict]:
-    """The maps of an image (H, W, 3) uint8 RGB, and what a check keeps of the result."""
+def _run(
+    opened: OpenModel, image: np.ndarray, features: bool = False
+) -> tuple[dict[str, np.ndarray], dict | None]:
+    """The maps of an image (H, W, 3) uint8 RGB, and what a check keeps of the result.
+
+    Of features, the backbone's alone, of the image as it is.
+    """
     model = TorchModel(
         opened,
         'the model',
@@ -195,13 +201,17 @@ def _run(opened: OpenModel, image: np.ndarray) -> tuple[dict[str, np.ndarray], d
         probabilities=False,
         max_pixels=image.shape[0] * image.shape[1],
     )
-    sample = model.transform(model.load(image))
+    pipeline = model.pipeline.with_scale(1) if features else model.pipeline
+    sample = pipeline(image)
     maps: dict[str, Tensor] = {}
     kept = _keep_input(maps)
     hooks = [_part(model.module, 'stage').register_forward_pre_hook(kept)]
     with _watched(model.module, maps):
         try:
-            [result] = model.predict([sample])
+            if features:
+                result = _run_backbone(model, sample)
+            else:
+                result = checks.result_of(_plain(model.predict([sample])[0]))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -210,7 +220,16 @@ def _run(opened: OpenModel, image: np.ndarray) -> tuple[dict[str, np.ndarray], d
     maps['input'] = maps['input'][:, :, :height, :width]
     found = {'resized': sample.inputs.numpy().transpose(1, 2, 0)[:, :, ::-1]}
     found |= {name: value.float().numpy() for name, value in maps.items()}
-    return found, checks.result_of(_plain(result))
+    return found, result
+
+
+def _run_backbone(model: TorchModel, sample: Sample) -> None:
+    """Have the backbone compute an image that is not padded."""
+    batch = dict(inputs=[sample.inputs], data_samples=[sample.data_samples])
+    height, width = sample.inputs.shape[1:]
+    with torch.inference_mode():
+        inputs = model.module.data_preprocessor(batch, False)['inputs']
+        model.module.backbone(inputs[:, :, :height, :width].contiguous())
 
 
 def _keep_input(maps: dict[str, Tensor]):

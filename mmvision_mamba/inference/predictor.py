@@ -71,6 +71,8 @@ class Predictor:
         tile_exact: Whether images of a longer side than ``tile`` (1024 if None) are answered
             exactly as if they were computed whole, at the scale at which a tile would be, by parts
             of that side: for segmentors of UPerHead.
+        backbone: What a config's own was replaced by in training, as ``--backbone`` does, see
+            :func:`mmvision_mamba.pairing.pair`.
 
     Attributes:
         task: ``'detection'`` or ``'segmentation'``.
@@ -98,6 +100,7 @@ class Predictor:
         tile: int | None = None,
         overlap: float = 0.2,
         tile_exact: bool = False,
+        backbone: str | None = None,
     ) -> None:
         amp_dtype = autocast_dtype(amp)
         if tile_exact and tile is None:
@@ -107,12 +110,17 @@ class Predictor:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         if is_exported(model):
             refused = dict(
-                weights=weights, amp=amp, tta=tta, cfg_options=cfg_options, tile_exact=tile_exact
+                weights=weights,
+                amp=amp,
+                tta=tta,
+                cfg_options=cfg_options,
+                tile_exact=tile_exact,
+                backbone=backbone,
             )
             self._model = _open_exported(model, device, probabilities, max_pixels, refused)
         else:
             chosen = torch_device(device)
-            opened = open_model(model, weights, cfg_options)
+            opened = open_model(model, weights, cfg_options, backbone)
             _refuse_combinations(opened, str(model), amp_dtype, tta, probabilities, tile_exact)
             self._model = TorchModel(
                 opened,
