@@ -14,10 +14,10 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
 from .build_errors import explain_build_error, last_message
-from .config import load_config
 from .engine.console import Console
 from .engine.hooks import ProgressHook
 from .errors import InputError
+from .pairing import load_paired
 
 # Of a disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,25 +32,26 @@ def parse_options(pairs: list[str] | None, option: str = '--cfg-options') -> dic
     """
     parsed = argparse.Namespace()
     action = DictAction([option], 'options')
-    for pair in pairs or []:
-        if '=' not in pair.lstrip('='):
-            raise InputError(f'{option} {pair}: not of the form KEY=VALUE')
+    for text in pairs or []:
+        if '=' not in text.lstrip('='):
+            raise InputError(f'{option} {text}: not of the form KEY=VALUE')
         try:
-            action(None, parsed, [pair])
+            action(None, parsed, [text])
         except (AssertionError, ValueError) as error:
-            raise InputError(f'{option} {pair}: {error}') from error
+            raise InputError(f'{option} {text}: {error}') from error
     return getattr(parsed, 'options', {})
 
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the shared arguments describe."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config, parse_options(args.cfg_options))
+    cfg = load_paired(args.config, args.backbone, parse_options(args.cfg_options))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+        name = '_'.join(filter(None, (Path(args.config).stem, args.backbone)))
+        cfg.work_dir = str(Path('work_dirs', name))
     if Console.current is not None:
         Console.current.cfg = cfg
         Console.current.report(f'{args.config}: looking at the data and building the model ...')

@@ -1,12 +1,15 @@
 """Reading a config, with typos found, and fitting it to the machine it runs on."""
 
 import difflib
+import importlib.util
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
@@ -40,28 +43,51 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge ``options`` (dotted keys, as ``--cfg-options`` gives) into it.
 
     Args:
-        path: A config file, or a published model, around which this package's own base config
-            for its task is put.
+        path: See :func:`read_config_file`.
         options: None for none.
 
     Raises:
         InputError: No such file, a file that does not parse, a key that looks mistyped, or an
             option that has no effect.
     """
+    cfg = read_config_file(path)
+    merge_options(cfg, options or {}, path)
+    return cfg
+
+
+def read_config_file(path: str) -> Config:
+    """Read a config without options.
+
+    Args:
+        path: A config file; ``mmdet::...`` or ``mmseg::...``, one that the installed package
+            ships; or a published model, around which this package's own base config for its task
+            is put.
+
+    Raises:
+        InputError: No such file, a file that does not parse, or a key that looks mistyped.
+    """
     cfg = config_around(read_published(path)) if path.endswith(SUFFIX) else _read_file(path)
     for key in cfg:
         _check_top_level(key, path)
-    for key in options or {}:
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict, path: str) -> None:
+    """Merge dotted options into a config in place; ``path`` is its file, for messages.
+
+    Raises:
+        InputError: An option that has no effect, or does not fit what there is.
+    """
+    for key in options:
         _check_option(cfg, key)
     try:
-        cfg.merge_from_dict(options or {})
+        cfg.merge_from_dict(options)
     except (TypeError, KeyError) as error:
         raise InputError(f'--cfg-options cannot be merged into {path}: {error.args[0]}') from error
-    if any(key.split('.')[0] == 'custom_imports' for key in options or {}):
+    if any(key.split('.')[0] == 'custom_imports' for key in options):
         _import_modules(cfg.custom_imports)  # reading the file imported those of the file alone
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _fit_to_workers(cfg.get(key) or {})
-    return cfg
 
 
 def _import_modules(custom_imports: dict) -> None:
@@ -78,14 +104,30 @@ def _fit_to_workers(loader: dict) -> None:
 
 
 def _read_file(path: str) -> Config:
-    if '::' not in path and not Path(path).is_file():
-        raise InputError(f'config {path} does not exist{_similar_config(path)}')
+    file = _shipped(path) if '::' in path else Path(path)
+    if not file.is_file():
+        raise InputError(f'config {path} does not exist{_similar_config(file)}')
     try:
-        return Config.fromfile(path)
+        with _mmseg_under_its_own_name():
+            return Config.fromfile(file)
     except Exception as error:  # it is a program, and imports others: whatever it raises is its own
         raise InputError(
             f'config {path} cannot be read: {type(error).__name__}: {error}'
         ) from error
+
+
+@contextmanager
+def _mmseg_under_its_own_name() -> Iterator[None]:
+    """MMEngine looks for a base in ``mmseg::`` under a distribution's name, which may be another's.
+
+    Under the module's name it finds it either way, as it does mmdet's.
+    """
+    distribution = MODULE2PACKAGE['mmseg']
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    try:
+        yield
+    finally:
+        MODULE2PACKAGE['mmseg'] = distribution
 
 
 def fit_to_machine(cfg: Config) -> None:
@@ -96,13 +138,13 @@ def fit_to_machine(cfg: Config) -> None:
     """
     if torch.cuda.is_available():
         return
-    wrapper = cfg.get('optim_wrapper', {})
+    wrapper = cfg.get('optim_wrapper') or {}  # None where a base's is taken out
     if wrapper.get('type') == 'AmpOptimWrapper':
         wrapper.type = 'OptimWrapper'
         for option in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(option, None)
         print_log('No GPU: training in float32 instead of mixed precision.', 'current')
-    if _replace_sync_bn(cfg.model):
+    if replace_sync_bn(cfg.model):
         print_log('No GPU: SyncBN runs as BN, each process with its own statistics.', 'current')
     cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
     cfg.model_wrapper_cfg = dict(
@@ -113,15 +155,19 @@ def fit_to_machine(cfg: Config) -> None:
     )
 
 
-def _replace_sync_bn(node) -> bool:
+def replace_sync_bn(node) -> bool:
+    """Make every SyncBN below a node of a config a BN, in place; returns whether there was one.
+
+    MMSyncBN is mmcv's own.
+    """
     found = False
     if isinstance(node, dict):
-        if node.get('type') == 'SyncBN':
+        if node.get('type') in ('SyncBN', 'MMSyncBN'):
             node['type'] = 'BN'
             found = True
-        found = any([_replace_sync_bn(value) for value in node.values()]) or found
+        found = any([replace_sync_bn(value) for value in node.values()]) or found
     elif isinstance(node, (list, tuple)):
-        found = any([_replace_sync_bn(value) for value in node])
+        found = any([replace_sync_bn(value) for value in node])
     return found
 
 
@@ -129,7 +175,8 @@ def _check_top_level(key: str, where: str) -> None:
     if key in _RUNNER_KEYS or key in _VARIABLES:
         return
     close = difflib.get_close_matches(key, _RUNNER_KEYS, n=1, cutoff=0.85)
-    if close:
+    # What goes on behind a key, as val_evaluator_2, is a variable that the key is made of.
+    if close and not key.startswith(f'{close[0]}_'):
         raise InputError(f'{where}: unknown key {key!r}; did you mean {close[0]!r}?')
 
 
@@ -197,8 +244,19 @@ def _few(word: str, names: list[str]) -> str:
     return ', '.join(difflib.get_close_matches(word, names, n=3, cutoff=0.5) or sorted(names)[:12])
 
 
-def _similar_config(path: str) -> str:
-    folder = Path(path).parent
+def _shipped(path: str) -> Path:
+    """The file that ``package::path`` names, of which MMEngine by itself finds mmdet's alone."""
+    package, _, inner = path.partition('::')
+    if package not in ('mmdet', 'mmseg'):
+        raise InputError(f'config {path}: configs are shipped by mmdet:: and mmseg::')
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise InputError(f'config {path}: {package} is not installed')
+    return Path(spec.submodule_search_locations[0], '.mim', 'configs', inner)
+
+
+def _similar_config(file: Path) -> str:
+    folder = file.parent
     names = [file.name for file in folder.glob('*.py')] if folder.is_dir() else []
-    close = difflib.get_close_matches(Path(path).name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(file.name, names, n=3, cutoff=0.5)
     return f'; {folder} has {", ".join(close)}' if close else ''

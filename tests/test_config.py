@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from mmvision_mamba.config import fit_to_machine, load_config
+from mmvision_mamba.config import fit_to_machine, load_config, replace_sync_bn
 from mmvision_mamba.engine import InputError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -143,3 +143,19 @@ def test_without_a_gpu_sync_bn_amp_and_nccl_are_replaced():
     assert cfg.optim_wrapper.type == 'OptimWrapper'
     assert {head.norm_cfg.type for head in cfg.model.roi_head.bbox_head} == {'BN'}
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
+
+
+def test_both_kinds_of_synchronised_batch_norm_are_replaced():
+    node = dict(neck=dict(norm_cfg=dict(type='SyncBN')), heads=[dict(norm_cfg=dict(type='GN'))])
+    node['heads'].append(dict(norm_cfg=dict(type='MMSyncBN', requires_grad=True)))
+    assert replace_sync_bn(node)
+    assert node['neck'] == dict(norm_cfg=dict(type='BN'))
+    assert [head['norm_cfg']['type'] for head in node['heads']] == ['GN', 'BN']
+    assert not replace_sync_bn(node)
+
+
+def test_a_config_without_training_is_fitted_too():
+    cfg = Config(dict(model=dict(neck=dict(norm_cfg=dict(type='SyncBN'))), optim_wrapper=None))
+    fit_to_machine(cfg)
+    if not torch.cuda.is_available():
+        assert cfg.model.neck.norm_cfg.type == 'BN'

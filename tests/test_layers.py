@@ -13,6 +13,7 @@ LAYERS = (
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
     ('build_errors', 'config'),
+    ('pairing',),
     ('analysis',),
     ('engine',),
     ('cli', 'weights'),

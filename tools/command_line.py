@@ -15,10 +15,13 @@ from pathlib import Path
 def build_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the arguments that training and testing have in common in mmdet and mmseg."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'config', help='config file, or one that mmdet or mmseg ships: mmdet::PATH, mmseg::PATH'
+    )
     parser.add_argument(
         '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'
     )
+    add_backbone(parser)
     add_config_options(parser, 'override the config')
     parser.add_argument(
         '--launcher',
@@ -32,6 +35,15 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by torchrun')
     return parser
+
+
+def add_backbone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--backbone',
+        metavar='NAME',
+        help='put this backbone into the config in place of its own: '
+        'mambavision_{t,t2,s,b,l,l2,l3} or mambaout_{femto,kobe,tiny,small,base}',
+    )
 
 
 def add_config_options(parser: argparse.ArgumentParser, what: str) -> None:

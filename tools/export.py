@@ -1,4 +1,4 @@
-"""Export a segmentor, or a backbone alone, to ONNX, and prove that it answers as the model does."""
+"""Export a segmentor, or any model's backbone, to ONNX, and prove that it answers alike."""
 
 import argparse
 import os
@@ -25,6 +25,14 @@ def parse_args() -> argparse.Namespace:
         choices=('inside', 'outside'),
         default='outside',
         help='inside: the file takes bytes (N, H, W, 3), RGB, and normalises them itself',
+    )
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='of the only images that the file takes, in pixels; MambaVision needs it '
+        '(default: any)',
     )
     parser.add_argument('--probabilities', action='store_true', help='those of all classes too')
     add_config_options(parser, 'override the config')
@@ -65,14 +73,19 @@ def main(args: argparse.Namespace) -> None:
     with trust_checkpoints(args.trust_checkpoint):
         opened = open_model(args.config, args.weights, parse_options(args.cfg_options))
     inside = args.preprocess == 'inside'
-    program = build_program(opened, args.part, inside, args.probabilities)
+    size = None if args.size is None else tuple(args.size)
+    if size is not None and min(size) < 32:
+        raise InputError(f'--size {size[0]} {size[1]}: expected 32 pixels or more either way')
+    program = build_program(opened, args.part, inside, args.probabilities, size)
     export = export_onnx(program)
     data = export.model.SerializeToString()
     print(
         f'opset {export.opset}, {len(data) / 1e6:.1f} MB, {export.operators.total()} operators, '
-        f'{export.seconds:.0f} s; batch, height and width dynamic'
+        f'{export.seconds:.0f} s; '
+        + ('any batch, height and width' if size is None else f'any batch of {size[0]} x {size[1]}')
     )
-    for (height, width), off in prove(program, data, drawn_images(PROOF_SIZES)):
+    sizes = PROOF_SIZES if size is None else [size] * 3
+    for (height, width), off in prove(program, data, drawn_images(sizes)):
         shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
         print(f'{width} x {height}: largest differences from torch: {shown}')
     args.out.mkdir(parents=True, exist_ok=True)

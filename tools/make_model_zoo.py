@@ -55,9 +55,15 @@ PAPERS = {
     ),
 }
 METHODS = {
+    'faster_rcnn': 'Faster R-CNN',
+    'retinanet': 'RetinaNet',
+    'dino': 'DINO',
     'mask_rcnn': 'Mask R-CNN',
     'cascade_mask_rcnn': 'Cascade Mask R-CNN',
+    'rtmdet_ins': 'RTMDet-Ins',
+    'mask2former': 'Mask2Former',
     'upernet': 'UperNet',
+    'segformer': 'SegFormer',
 }
 LENGTHS = ('Epochs', 'Iterations')
 # Height and width at which the field's tables count FLOPs.
@@ -93,7 +99,8 @@ edit those, not this page.
   is one FLOP, as in the published tables (torch counts it as two). Detectors are counted at
   800 x 1280, with the heads on {PROPOSALS} proposals and {MASKS} masks; segmentors at 512 x 2048,
   without the auxiliary head, which testing does not run but the parameters include. Those are the
-  sizes of the published tables.
+  sizes of the published tables. DINO and Mask2Former have a dash: their deformable attention
+  cannot be counted without computing it.
 - FLOPs in parentheses leave **attention and the scan** out.
 - Windows are padded **minimally**, the configs' own mode, or **in full**, as published MambaVision
   detectors and segmentors were trained and are to be tested (`window_padding='full'`).
@@ -127,6 +134,38 @@ edit those, not this page.
   251](https://github.com/yuweihao/MambaOut/issues/251)). What neither says is chosen here: weight
   decay 0.05, warm-up, and drop path 0.2 of Mask R-CNN.
 - *MambaOut, Cascade Mask R-CNN*: nothing was published; the recipe is MambaVision's.
+- *The other methods*: nothing was published for either family. They are mmdet's and mmseg's stock
+  configs, named below, with the backbone's part of the recipe from those of other backbones:
+
+  - *Faster R-CNN*: model: `faster-rcnn_r50_fpn_1x_coco`; AdamW, learning rate 0.0001, weight
+    decay 0.05, drop path 0.2, warm-up and milestones: `mask-rcnn_swin-t-p4-w7_fpn_1x_coco`;
+    learning rate 0.0002 of MambaVision b: that family's Cascade Mask R-CNN.
+  - *RetinaNet*: model: `retinanet_r50_fpn_1x_coco`; AdamW, learning rate and weight decay 0.0001:
+    `retinanet_pvt-t_fpn_1x_coco`; warm-up and drop path 0.2 as Faster R-CNN.
+  - *DINO*: all of `dino-4scale_r50_8xb2-12e_coco` (learning rate and weight decay 0.0001,
+    gradients clipped at 0.1, no warm-up, milestone 11, DETR's augmentation, images without
+    objects kept); drop path 0.2: `dino-5scale_swin-l_8xb2-12e_coco`.
+  - *RTMDet-Ins*: model, mosaics and averaged weights: `rtmdet-ins_l_8xb32-300e_coco`; group
+    norms, colours, drop path 0.3, 100 epochs at batch 128, learning rate 0.001 and its schedule:
+    `rtmdet_l_swin_b_4xb32-100e_coco` (8 GPUs with 16 images here, 4 with 32 there).
+  - *Mask2Former, COCO*: all of `mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco`, drop path 0.3
+    too.
+  - *Mask2Former, ADE20K*: all of `mask2former_swin-t_8xb2-160k_ade20k-512x512`, drop path 0.3
+    too; of MambaOut Small and Base 0.4 and 0.6, as its author has it with UperNet on the same
+    data (issue 251).
+  - *SegFormer*: head, learning rate 0.00006 and ten times that in the head, weight decay 0.01 and
+    warm-up: `segformer_mit-b0_8xb2-160k_ade20k-512x512`; drop path 0.1 of femto and kobe is that
+    of its backbone, 0.3 of Tiny that of issue 251.
+
+- *Layer-wise decay* of the learning rate, in all of those methods, is 0.9 a layer, which is
+  0.14 at the stem of MambaOut Tiny and 0.17 at that of MambaVision t; it is 0.95 for MambaOut Small
+  and Base, which are twice as deep. 0.9 is that of mmseg's
+  `convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512`. In DINO and Mask2Former it stands in the
+  place of the stock configs' flat tenth for the backbone; the configs of InternImage offer the two
+  as alternatives for DINO (`dino_4scale_internimage_l_1x_coco_layer_wise_lr`, also 0.9, and
+  `..._0.1x_backbone_lr`). `optim_wrapper.paramwise_cfg.layer_decay=1.0` turns it off.
+- *Weight decay* spares norms, biases, layer scales, the scan's `A_log` and `D`, and the queries and
+  level embeddings of Mask2Former.
 
 ## Where training here differs from the published
 
@@ -136,8 +175,11 @@ edit those, not this page.
   each, and the backbone's batch norms were not synchronised, so that their statistics are those
   of single images. The recipes here are for 8 GPUs with 2.
 - *Validation on ADE20K*: every 10,000 iterations (t, s, b) and every 5,000 (l3) there, every
-  16,000 here. The best checkpoint is then chosen among fewer (`train_cfg.val_interval` and
-  `default_hooks.checkpoint.interval`).
+  16,000 here; every 5,000 in mmseg's Mask2Former. The best checkpoint is then chosen among fewer
+  (`train_cfg.val_interval` and `default_hooks.checkpoint.interval`).
+- *RTMDet-Ins* mixes images that its worker processes have kept from before, as the stock config
+  does; a resumed run starts with none, so that its next images are others than those of a run that
+  was never interrupted.
 - *Windows* are padded minimally, and weight decay spares the scan's `A_log` and `D`, on which it
   fell in the published code.
 
@@ -150,8 +192,8 @@ def config(path: Path) -> Config:
 
 
 @cache
-def measure(path: Path, window_padding: str | None = None) -> tuple[int, Flops]:
-    """Parameters and FLOPs of a config's model."""
+def measure(path: Path, window_padding: str | None = None) -> tuple[int, Flops | None]:
+    """Parameters and FLOPs of a config's model; None where they cannot be counted."""
     cfg = copy.deepcopy(config(path))
     if window_padding:
         cfg.model.backbone.window_padding = window_padding
@@ -207,8 +249,10 @@ def url(entry: Published) -> str:
     return f'https://huggingface.co/{entry.repo}/resolve/main/{entry.filename}'
 
 
-def giga(flops: Flops, digits: int = 0) -> str:
+def giga(flops: Flops | None, digits: int = 0) -> str:
     """Billions of multiply-adds, and in parentheses those without attention and scan."""
+    if flops is None:
+        return '-'
     total, fewer = flops.total / 2e9, (flops.total - flops.attention_and_scan) / 2e9
     return f'{total:.{digits}f}' + (f' ({fewer:.{digits}f})' if fewer != total else '')
 
@@ -280,7 +324,8 @@ def sections() -> Iterator[str]:
         yield f'### ImageNet backbones\n\n{table(list(map(backbone_row, backbones)))}'
         for key, name in DATASETS.items():
             paths = [path for path in configs(family) if dataset(path) == key]
-            for title in dict.fromkeys(map(method, paths)):
+            titles = [title for title in METHODS.values() if title in set(map(method, paths))]
+            for title in titles:
                 rows = [model_row(path, family) for path in paths if method(path) == title]
                 yield f'### {title}, {name}\n\n{table(rows)}'
 
@@ -294,9 +339,10 @@ def index_entry(path: Path, family: str) -> dict:
         **recipe(config(path)),
         'Architecture': [family, method(path)],
         'Parameters (M)': round(count / 1e6, 2),
-        'FLOPs (G)': round(counted.total / 2e9),
-        'FLOPs Input Size': f'{height}x{width}',
     }
+    if counted is not None:
+        metadata['FLOPs (G)'] = round(counted.total / 2e9)
+        metadata['FLOPs Input Size'] = f'{height}x{width}'
     if scores:
         metadata['Scores'] = 'published by the authors, not measured here'
         metadata['Published Parameters (M)'] = params

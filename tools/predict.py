@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from command_line import add_config_options, add_trust
+from command_line import add_backbone, add_config_options, add_trust
 from start_up import end_at_once
 
 SAVE = ('image', 'coco', 'prelabels', 'png', 'csv')
@@ -77,6 +77,7 @@ def parse_args() -> argparse.Namespace:
         help='answer for larger images as if they were computed whole, by parts (UPerNet)',
     )
     parser.add_argument('--tta', action='store_true', help='predict at several scales and flipped')
+    add_backbone(parser)
     add_config_options(parser, 'override the config')
     add_trust(parser)
     parser.add_argument('--verbose', action='store_true', help='show all messages, and tracebacks')
@@ -148,6 +149,7 @@ def main(args: argparse.Namespace) -> None:
             tile=args.tile,
             overlap=0.2 if args.overlap is None else args.overlap,
             tile_exact=args.tile_exact,
+            backbone=args.backbone,
         )
     _check_objects(args, predictor.task, predictor.class_names)
     wanted = Wanted(0.3 if args.score is None else args.score, args.classes or ())

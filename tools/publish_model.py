@@ -7,7 +7,7 @@ that a published file may name is refused; --weights-only leaves its config out.
 import argparse
 from pathlib import Path
 
-from command_line import add_config_options, add_trust
+from command_line import add_backbone, add_config_options, add_trust
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
         help='scores to state, for instance coco/bbox_mAP=0.451; those of a best_*.pth are stated '
         'without',
     )
+    add_backbone(parser)
     add_config_options(parser, 'override the config, as in training')
     parser.add_argument(
         '--weights-only',
@@ -39,11 +40,11 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import read_checkpoint
     from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
     from mmvision_mamba.cli import parse_options
-    from mmvision_mamba.config import load_config
     from mmvision_mamba.datasets.checking.check import leaf_datasets
     from mmvision_mamba.datasets.checking.classes import state_reduce_zero_label
+    from mmvision_mamba.pairing import load_paired
 
-    cfg = load_config(args.config, parse_options(args.cfg_options))
+    cfg = load_paired(args.config, args.backbone, parse_options(args.cfg_options))
     for dataset in leaf_datasets(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else ():
         state_reduce_zero_label(dataset, cfg.default_scope)
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)

@@ -1,4 +1,4 @@
-_base_ = 'mmdet::_base_/default_runtime.py'
+_base_ = __import__('mmdet').__path__[0] + '/.mim/configs/_base_/default_runtime.py'
 
 custom_imports = dict(
     imports=[

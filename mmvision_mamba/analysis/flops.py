@@ -14,6 +14,7 @@ PROPOSALS = 1000
 MASKS = 100
 # What multiplies activations by weights; the rest multiplies them by each other, or scans.
 _BY_WEIGHTS = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
+_NEEDS_VALUES = 'MultiScaleDeformableAttention'
 
 
 class Flops(NamedTuple):
@@ -41,17 +42,21 @@ def count_flops(net: Callable[[Tensor], object], height: int, width: int) -> Flo
     return Flops(sum(counts.values()), sum(counts.values()) - weighted)
 
 
-def model_flops(model: nn.Module, height: int, width: int) -> Flops:
+def model_flops(model: nn.Module, height: int, width: int) -> Flops | None:
     """FLOPs of a detector or segmentor in testing, on one image.
 
-    Of a detector: backbone, neck, RPN, and box and mask heads on :data:`PROPOSALS` and
-    :data:`MASKS` pooled regions; pooling and NMS are not counted. Of a segmentor: backbone and
-    decode head; the auxiliary head does not run in testing.
+    Of a detector: backbone, neck and dense head, or RPN, and box and mask heads on
+    :data:`PROPOSALS` and :data:`MASKS` pooled regions; pooling, NMS and masks by dynamic
+    convolution are not counted. Of a segmentor: backbone and decode head; the auxiliary head does
+    not run in testing. None of a model with deformable attention, which cannot run without
+    values.
 
     Args:
         model: As :func:`mmvision_mamba.checkpoints.meta_model.build_on_meta` gives it.
         height, width: Of the image, in pixels.
     """
+    if any(type(module).__name__ == _NEEDS_VALUES for module in model.modules()):
+        return None
     return count_flops(partial(_run, model), height, width)
 
 
@@ -59,10 +64,14 @@ def _run(model: nn.Module, image: Tensor) -> None:
     maps = model.backbone(image)
     if hasattr(model, 'decode_head'):
         model.decode_head(maps)
-    else:
-        maps = model.neck(maps)
-        model.rpn_head(maps)
-        _run_heads(model.roi_head, 'bbox', PROPOSALS)
+        return
+    maps = model.neck(maps)
+    if not hasattr(model, 'roi_head'):
+        model.bbox_head(maps)
+        return
+    model.rpn_head(maps)
+    _run_heads(model.roi_head, 'bbox', PROPOSALS)
+    if model.roi_head.with_mask:
         _run_heads(model.roi_head, 'mask', MASKS)
 
 

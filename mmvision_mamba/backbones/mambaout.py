@@ -1,6 +1,7 @@
 """MambaOut (arXiv 2405.07992): gated CNN blocks, built on timm's implementation."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil, log
 
 import timm
 import torch
@@ -9,9 +10,11 @@ from mmengine.registry import MODELS
 from timm.models import mambaout as timm_mambaout
 from torch import Tensor, nn
 
-from .pyramid import PyramidBackbone, check_fields, resolve_arch
+from ..ops import selective_scan
+from .pyramid import PyramidBackbone, check_fields, resolve_arch, stage_patterns
 
 _PREFIX = 'mambaout_'
+_D_STATE = 16
 
 
 class GatedConvBlock(nn.Module):
@@ -37,8 +40,7 @@ class GatedConvBlock(nn.Module):
         weights = self.fc1.weight.split(self.split_indices)
         biases = self.fc1.bias.split(self.split_indices)
         gate, untouched, convolved = (F.linear(normed, w, b) for w, b in zip(weights, biases))
-        gate, convolved = self.act(gate), convolved.permute(0, 3, 1, 2)
-        convolved = self.conv(convolved).permute(0, 2, 3, 1)
+        gate, convolved = self.act(gate), self.mix_tokens(convolved)
         if torch.is_grad_enabled():
             mixed = gate * torch.cat([untouched, convolved], dim=-1)
         else:
@@ -46,6 +48,62 @@ class GatedConvBlock(nn.Module):
             mixed[..., : untouched.shape[-1]].mul_(untouched)
             mixed[..., untouched.shape[-1] :].mul_(convolved)
         return x + self.drop_path(self.ls(self.fc2(mixed)))
+
+    def mix_tokens(self, x: Tensor) -> Tensor:
+        """The token mixer, ``(B, H, W, C)`` to the same."""
+        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class SelectiveSSM(nn.Module):
+    """The selective state space model (arXiv 2312.00752, Section 3.2), as Mamba initialises it.
+
+    ``(B, L, dim)`` to the same. Unlike in MambaVision, the bias of ``dt_proj`` enters once.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dt_rank = ceil(dim / 16)
+        self.x_proj = nn.Linear(dim, self.dt_rank + 2 * _D_STATE, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, dim)
+        self.A_log = nn.Parameter(torch.arange(1.0, _D_STATE + 1).log().repeat(dim, 1))
+        self.D = nn.Parameter(torch.ones(dim))
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        # The softplus of the bias is the step at the start, from 1/1000 to 1/10.
+        step = torch.empty(dim).uniform_(log(1e-3), log(1e-1)).exp()
+        self.dt_proj.bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dt, B, C = self.x_proj(x).split([self.dt_rank, _D_STATE, _D_STATE], dim=-1)
+        return selective_scan(
+            x,
+            F.linear(dt, self.dt_proj.weight),
+            -torch.exp(self.A_log.float()),
+            B,
+            C,
+            self.D,
+            delta_bias=self.dt_proj.bias,
+            delta_softplus=True,
+            channels_last=True,
+        )
+
+
+class MambaBlock(GatedConvBlock):
+    """The gated block with the scan put back: SSM(SiLU(conv(x))) mixes the tokens (Section 3.3).
+
+    The scan goes over the whole map, row by row.
+    """
+
+    def __init__(self, block: timm_mambaout.GatedConvBlock) -> None:
+        super().__init__(block)
+        self.ssm = SelectiveSSM(self.conv.out_channels)
+
+    def mix_tokens(self, x: Tensor) -> Tensor:
+        x = F.silu(super().mix_tokens(x))
+        return self.ssm(x.flatten(1, 2)).view_as(x)
+
+
+# By its letter in a stage's pattern.
+BLOCKS = {'G': GatedConvBlock, 'S': MambaBlock}
 
 
 @MODELS.register_module()
@@ -56,7 +114,9 @@ class MambaOut(PyramidBackbone):
 
     Args:
         arch: femto, kobe, tiny, small, base, or another of timm's ``mambaout_*`` without that
-            prefix; or a dict with ``depths`` and ``dims``, and optionally timm's further fields.
+            prefix; or a dict with ``depths`` and ``dims``, and optionally timm's further fields
+            and ``mixers``, of each stage a string with a letter of :data:`BLOCKS` for each block
+            (G: the gated block, S: with Mamba's scan in it), or None for all G.
         in_channels: Channels of the image.
         drop_path_rate: Stochastic depth of the last block, rising linearly from 0 in the first.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
@@ -66,6 +126,7 @@ class MambaOut(PyramidBackbone):
     ``(B, dims[i], ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
 
     Raises:
+        InputError: ``mixers`` that do not fit, with what would do.
         ValueError: An unknown arch or field, or an option out of its range, with what would do;
             an image of another shape.
         TypeError: An image of integers.
@@ -86,7 +147,7 @@ class MambaOut(PyramidBackbone):
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         names = {name.removeprefix(_PREFIX): {} for name in timm.list_models(_PREFIX + '*')}
-        fields = resolve_arch('MambaOut', arch, names)
+        fields, mixers = resolve_arch('MambaOut', arch, names), None
         options = dict(in_chans=in_channels, num_classes=0, drop_path_rate=drop_path_rate)
         if isinstance(arch, str):
             net = timm.create_model(_PREFIX + arch, **options)
@@ -102,18 +163,25 @@ class MambaOut(PyramidBackbone):
                     'expansion_ratio',
                     'kernel_size',
                     'ls_init_value',
+                    'mixers',
                     'stem_mid_norm',
                 },
             )
+            mixers = fields.pop('mixers', None)
             net = timm_mambaout.MambaOut(**fields, **options)
+        patterns = stage_patterns(
+            'MambaOut', mixers, [len(s.blocks) * 'G' for s in net.stages], set(BLOCKS)
+        )
         channels = [stage['num_chs'] for stage in net.feature_info]
         super().__init__(
             in_channels, channels, 1e-6, out_indices, frozen_stages, norm_eval, compile, init_cfg
         )
         self.stem, self.stages = net.stem, net.stages[: self.num_stages]
-        for stage in self.stages:
+        for stage, pattern in zip(self.stages, patterns):
             stage.grad_checkpointing = with_cp
-            stage.blocks = nn.Sequential(*map(GatedConvBlock, stage.blocks))
+            stage.blocks = nn.Sequential(
+                *(BLOCKS[letter](block) for letter, block in zip(pattern, stage.blocks))
+            )
         self.freeze()
 
     def stages_to_freeze(self) -> list[nn.Module]:

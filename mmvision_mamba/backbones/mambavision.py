@@ -1,7 +1,8 @@
 """MambaVision (arXiv 2407.08083): two convolutional stages, then two of Mamba and attention."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,9 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import InputError
 from ..ops import BatchNorm2d, attention, selective_scan
-from .pyramid import PyramidBackbone, check_fields, resolve_arch
+from .pyramid import PyramidBackbone, check_fields, resolve_arch, stage_patterns
 
 D_STATE = 8
 _SMALL = dict(layer_scale=None, window_size=(8, 8, 14, 7))
@@ -113,36 +115,81 @@ class Attention(nn.Module):
         return self.proj(attention(qkv))
 
 
+def _convolve_tokens(x: Tensor, kernels: Tensor, causal: bool) -> Tensor:
+    """Depthwise convolution along the tokens of ``(windows, tokens, dim)``, of the same size.
+
+    A causal one sees a token and those before it, the regular one those on both sides.
+    """
+    length, size = x.shape[1], kernels.shape[-1]
+    # As a 2-d one, which takes the tokens as a channels-last map of one row: without transposing.
+    x = x.unsqueeze(1).permute(0, 3, 1, 2)
+    padding = size - 1 if causal else size // 2
+    x = F.conv2d(x, kernels.unsqueeze(2), padding=(0, padding), groups=len(kernels))
+    return x.squeeze(2).transpose(1, 2)[:, :length]
+
+
+class MixerDesign(NamedTuple):
+    """How the Mamba mixer is made: the steps from Mamba's own to MambaVision's (Section 3.2).
+
+    The default is MambaVision's; all three the other way are Mamba's (arXiv 2312.00752, Section
+    3.4), with MambaVision's widths and kernel. The paper's ablation of the token mixer goes from
+    one to the other.
+
+    Attributes:
+        causal: The convolution before the scan, and of the symmetric branch, is causal.
+        symmetric: The branch beside the scan has a convolution too.
+        gated: That branch multiplies the scan's output; otherwise both are put side by side.
+    """
+
+    causal: bool = False
+    symmetric: bool = True
+    gated: bool = False
+
+
+_OWN_DESIGN = MixerDesign()
+
+
 class MambaVisionMixer(nn.Module):
     """Mamba mixer with a symmetric branch without the scan (Eq. 6 and 7, Algorithm 1).
 
     ``(windows, tokens, dim)`` to the same; each branch has half the channels.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, design: MixerDesign = _OWN_DESIGN) -> None:
         super().__init__()
         inner = dim // 2
+        self.design = design
         self.dt_rank = ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
-        self.conv1d_x = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
-        self.conv1d_z = nn.Conv1d(inner, inner, 3, padding=1, groups=inner, bias=False)
+        self.conv1d_x = _token_conv(inner)
+        self.conv1d_z = _token_conv(inner) if design.symmetric else None
         self.x_proj = nn.Linear(inner, self.dt_rank + 2 * D_STATE, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, inner)
         self.A_log = nn.Parameter(torch.arange(1.0, D_STATE + 1).log().repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
-        self.out_proj = nn.Linear(2 * inner, dim, bias=False)
+        self.out_proj = nn.Linear(inner if design.gated else 2 * inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Both branches' depthwise convolutions as one over all the channels, and as a 2-d one,
-        # which takes the tokens as a channels-last map of one row: without transposing them.
-        kernels = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight]).unsqueeze(2)
-        xz = self.in_proj(x).unsqueeze(1).permute(0, 3, 1, 2)
-        xz = F.silu(F.conv2d(xz, kernels, padding=(0, 1), groups=len(kernels)))
-        u, z = xz.squeeze(2).transpose(1, 2).chunk(2, dim=-1)
+        u, z = self.branches(self.in_proj(x))
+        y = self.scan(u)
+        return self.out_proj(y * z if self.design.gated else torch.cat([y, z], dim=-1))
+
+    def branches(self, xz: Tensor) -> tuple[Tensor, Tensor]:
+        """What is scanned, and what stands beside the scan: each ``(windows, tokens, inner)``."""
+        if self.conv1d_z is None:
+            x, z = xz.chunk(2, dim=-1)
+            x = _convolve_tokens(x, self.conv1d_x.weight, self.design.causal)
+            return F.silu(x), F.silu(z)
+        # Both branches' convolutions as one over all the channels.
+        kernels = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
+        return F.silu(_convolve_tokens(xz, kernels, self.design.causal)).chunk(2, dim=-1)
+
+    def scan(self, u: Tensor) -> Tensor:
+        """The selective scan over the tokens, ``(windows, tokens, inner)`` to the same."""
         dt, B, C = self.x_proj(u).split([self.dt_rank, D_STATE, D_STATE], dim=-1)
         # The bias of dt_proj enters here and once more in the scan: the published weights were
         # trained so.
-        y = selective_scan(
+        return selective_scan(
             u,
             self.dt_proj(dt),
             -torch.exp(self.A_log.float()),
@@ -153,7 +200,39 @@ class MambaVisionMixer(nn.Module):
             delta_softplus=True,
             channels_last=True,
         )
-        return self.out_proj(torch.cat([y, z], dim=-1))
+
+
+class GatedConvMixer(nn.Module):
+    """Mamba's mixer without its scan: the gated CNN of MambaOut (arXiv 2405.07992, Section 3.3).
+
+    ``(windows, tokens, dim)`` to the same. Its counterpart with a scan is the Mamba mixer of
+    ``MixerDesign(symmetric=False, gated=True)``, of the same widths and convolution.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        inner = dim // 2
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d_x = _token_conv(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.in_proj(x).chunk(2, dim=-1)
+        x = _convolve_tokens(x, self.conv1d_x.weight, causal=False)
+        return self.out_proj(x * F.silu(gate))
+
+
+def _token_conv(channels: int) -> nn.Conv1d:
+    return nn.Conv1d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+
+# What mixes the tokens of a window, by its letter in a stage's pattern: made of the stage's
+# channels, its heads and the arch's design of the Mamba mixer.
+MIXERS: dict[str, Callable[[int, int, MixerDesign], nn.Module]] = {
+    'S': lambda dim, num_heads, design: MambaVisionMixer(dim, design),
+    'A': lambda dim, num_heads, design: Attention(dim, num_heads),
+    'G': lambda dim, num_heads, design: GatedConvMixer(dim),
+}
 
 
 class Mlp(nn.Module):
@@ -192,11 +271,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(_scaled(self.mixer(self.norm1(x)), self.gamma_1))
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
-
-
-def _ceil_div(a: int, b: int) -> int:
-    """ceil(a / b) of positive integers, which exporters follow where sizes are symbols."""
-    return (a - 1) // b + 1  # not -(-a // b): ONNX divides towards zero
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
@@ -242,8 +316,8 @@ class WindowStage(Stage):
 
     def window(self, size: int) -> tuple[int, int]:
         """Number of windows along an axis of ``size`` tokens, and tokens in each."""
-        count = _ceil_div(size, self.window_size)
-        return count, self.window_size if self.window_padding == 'full' else _ceil_div(size, count)
+        count = ceil(size / self.window_size)
+        return count, self.window_size if self.window_padding == 'full' else ceil(size / count)
 
     def forward(self, x: Tensor) -> Tensor:
         (_, h), (_, w) = map(self.window, x.shape[2:])
@@ -252,7 +326,7 @@ class WindowStage(Stage):
     def in_windows(self, x: Tensor, h: int, w: int) -> Tensor:
         """``(B, C, H, W)`` to the same, in windows of ``h`` by ``w`` tokens from the first on."""
         B, C, H, W = x.shape
-        rows, columns = _ceil_div(H, h), _ceil_div(W, w)
+        rows, columns = ceil(H / h), ceil(W / w)
         # Nothing below copies a channels-last map that is one window and needs no padding.
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns * w - W, 0, rows * h - H))
         x = x.reshape(B, rows, h, columns, w, C).transpose(2, 3)
@@ -268,7 +342,11 @@ class MambaVision(PyramidBackbone):
 
     Args:
         arch: A name of :data:`ARCHITECTURES` (t, t2, s, b, l, l2, l3), or a dict of the table's
-            fields; ``mlp_ratio`` (4) may be added.
+            fields, to which may be added: ``mlp_ratio`` (4); ``mixers``, of each of the four
+            stages a string with a letter of :data:`MIXERS` for each block (S: Mamba, A:
+            attention, G: the gated block without the scan), or None for the family's own, whose
+            last half attends (``'SSSSAAAA'``, Section 3.2; stages 0 and 1 are convolutional and
+            have None); ``mixer``, a dict of :class:`MixerDesign`'s fields, for all S.
         in_channels: Channels of the image.
         window_size: Side of the windows of the four stages, in tokens; those of the first two,
             which are convolutional, are not used. Default: the arch's, for classification.
@@ -285,6 +363,7 @@ class MambaVision(PyramidBackbone):
     ``(B, dim * 2**i, ceil(H / 2**(i+2)), ceil(W / 2**(i+2)))`` for i in ``out_indices``.
 
     Raises:
+        InputError: ``mixers`` or ``mixer`` that do not fit, with what would do.
         ValueError: An unknown arch or field, or an option out of its range, with what would do;
             an image of another shape.
         TypeError: An image of integers.
@@ -310,7 +389,7 @@ class MambaVision(PyramidBackbone):
             'MambaVision',
             arch,
             required={'dim', 'in_dim', 'depths', 'num_heads'},
-            optional={'layer_scale', 'window_size', 'mlp_ratio'},
+            optional={'layer_scale', 'window_size', 'mlp_ratio', 'mixers', 'mixer'},
         )
         dim = arch['dim']
         depths = _four('depths', arch['depths'])
@@ -319,6 +398,8 @@ class MambaVision(PyramidBackbone):
         scale = arch.get('layer_scale') if layer_scale == 'arch' else layer_scale
         channels = tuple(dim * 2**i for i in range(4))
         _check_options(channels, heads, window_padding, drop_path_rate)
+        patterns = _mixer_patterns(arch.get('mixers'), depths)
+        design = _mixer_design(arch.get('mixer', {}))
 
         super().__init__(
             in_channels, channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg
@@ -327,17 +408,13 @@ class MambaVision(PyramidBackbone):
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         levels = []
         for i in range(self.num_stages):
-            width, depth = channels[i], depths[i]
+            width = channels[i]
             downsample = Downsample(width) if i < self.num_stages - 1 else None
             if i < 2:
                 blocks = [ConvBlock(width, rate) for rate in rates[i]]
                 levels.append(Stage(blocks, downsample, with_cp))
                 continue
-            # The last depth // 2 blocks attend, the others scan.
-            mixers = [
-                Attention(width, heads[i]) if j >= depth - depth // 2 else MambaVisionMixer(width)
-                for j in range(depth)
-            ]
+            mixers = [MIXERS[letter](width, heads[i], design) for letter in patterns[i]]
             blocks = [
                 Block(width, mixer, arch.get('mlp_ratio', 4), scale, rate)
                 for mixer, rate in zip(mixers, rates[i])
@@ -376,6 +453,24 @@ def _init_linear(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _mixer_patterns(given: object, depths: Sequence[int]) -> list[str]:
+    """Of each stage a letter for each block; none for the two convolutional ones."""
+    # The last depth // 2 blocks attend, the others scan.
+    own = [(depth - depth // 2) * 'S' + depth // 2 * 'A' for depth in depths]
+    return stage_patterns('MambaVision', given, ['', '', *own[2:]], set(MIXERS))
+
+
+def _mixer_design(given: object) -> MixerDesign:
+    fields = MixerDesign._fields
+    known = isinstance(given, Mapping) and set(given) <= set(fields)
+    if not known or not all(isinstance(value, bool) for value in given.values()):
+        raise InputError(
+            f'mixer of the arch of MambaVision must be a dict with True or False for {fields}, '
+            f'got {given!r}'
+        )
+    return MixerDesign(**given)
 
 
 def _four(name: str, values: Sequence[int]) -> tuple[int, ...]:

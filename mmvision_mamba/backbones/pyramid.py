@@ -1,7 +1,7 @@
 """What a backbone of four stages owes a dense-prediction model, whatever its blocks are."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import cache
 
 import torch
@@ -41,6 +41,46 @@ def check_fields(family: str, fields: Mapping, required: set[str], optional: set
             f'arch of {family}: missing {sorted(missing)}, unknown {sorted(unknown)}; '
             f'it takes {sorted(required)} and may take {sorted(optional)}'
         )
+
+
+def stage_patterns(
+    family: str, given: object, default: Sequence[str], letters: Set[str]
+) -> list[str]:
+    """The letters of each stage's blocks, from an arch's ``mixers``.
+
+    Args:
+        family: For the messages.
+        given: None, or of each stage a pattern or None.
+        default: The patterns that None stands for; an empty one is of a stage that takes none.
+        letters: What a pattern may hold.
+
+    Raises:
+        InputError: Another number of stages, a letter for other than each block, an unknown
+            letter, or a pattern for a stage that takes none.
+    """
+    if given is None:
+        return list(default)
+    name = f'mixers of the arch of {family}'
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != len(default):
+        raise InputError(
+            f'{name} must be a list of {len(default)}, of each stage a pattern or None for '
+            f'{list(default)}, got {given!r}'
+        )
+    for i, (pattern, own) in enumerate(zip(given, default)):
+        if pattern is None:
+            continue
+        if not own:
+            raise InputError(f'{name}: stage {i} is convolutional and takes None, got {pattern!r}')
+        if (
+            not isinstance(pattern, str)
+            or len(pattern) != len(own)
+            or not set(pattern) <= set(letters)
+        ):
+            raise InputError(
+                f'{name}: stage {i} has {len(own)} blocks and takes as many letters out of '
+                f'{", ".join(sorted(letters))}, such as {own!r}; got {pattern!r}'
+            )
+    return [own if pattern is None else pattern for pattern, own in zip(given, default)]
 
 
 class PyramidBackbone(BaseModule):

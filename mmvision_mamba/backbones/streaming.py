@@ -13,7 +13,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from .mambaout import MambaOut
+from ..errors import InputError
+from .mambaout import MambaBlock, MambaOut
 from .mambavision import MambaVision, WindowStage
 from .pyramid import PyramidBackbone
 
@@ -45,6 +46,15 @@ class Local:
         )
 
 
+def refuse_scan_of_whole_map(backbone: nn.Module) -> None:
+    """Raise InputError for a MambaOut whose pattern has S: a scan sees all that is before it."""
+    if any(isinstance(module, MambaBlock) for module in backbone.modules()):
+        raise InputError(
+            'a MambaOut with S in its mixers scans each map whole, which cannot be computed by '
+            'parts: use tiles that are computed each for itself, or mixers of G alone'
+        )
+
+
 @torch.no_grad()
 def stream_features(
     backbone: PyramidBackbone, image: Tensor, tile: int = 1024
@@ -67,6 +77,7 @@ def stream_features(
         ValueError: The backbone is in training mode, ``tile`` too small, or the image of another
             shape.
         TypeError: The image is of integers, or the backbone of another family.
+        InputError: See :func:`refuse_scan_of_whole_map`.
     """
     if any(module.training for module in backbone.modules()):
         raise ValueError('the backbone is in training mode, where an image has no maps of its own')
@@ -158,6 +169,7 @@ def _stages(backbone: PyramidBackbone) -> list[tuple[list[Local], WindowStage | 
     if isinstance(backbone, MambaVision):
         return list(_mambavision_stages(backbone))
     if isinstance(backbone, MambaOut):
+        refuse_scan_of_whole_map(backbone)
         return list(_mambaout_stages(backbone))
     raise TypeError(
         f'{type(backbone).__name__} cannot be computed by parts: expected MambaVision or MambaOut'

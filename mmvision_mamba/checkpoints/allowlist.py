@@ -122,6 +122,7 @@ _STRINGS = {
         'loss_name': r'loss_\w{1,30}',
         'meta_keys': r'\w{1,30}',
         'method': 'gaussian|linear|naive',
+        'mixers': '[AGS]{1,100}',
         'mode': 'bicubic|bilinear|linear|log|nearest|slide|square|whole',
         'padding_mode': 'circular|constant|edge|reflect|symmetric|zeros',
         'pooling_type': 'att|pool',

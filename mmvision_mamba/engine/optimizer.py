@@ -81,7 +81,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 def _spared(owner: nn.Module, name: str) -> bool:
     norm = isinstance(owner, _NormBase | GroupNorm | LayerNorm)
-    return norm or name == 'bias' or name in _SCAN_AND_SCALES
+    # Of multi-head attention one is named in_proj_bias.
+    return norm or name.endswith('bias') or name in _SCAN_AND_SCALES
 
 
 def _learning_rate_shares(model: nn.Module, layer_decay: float) -> dict[int, float]:

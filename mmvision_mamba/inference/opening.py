@@ -20,10 +20,10 @@ from ..checkpoints.published_file import SUFFIX, is_published, read_published
 from ..checkpoints.reader_config import configs_folder
 from ..checkpoints.resume import newest_whole
 from ..checkpoints.safe_load import check_whole, read_checkpoint
-from ..config import load_config
 from ..datasets.checking.check import leaf_datasets
 from ..datasets.checking.classes import class_counts, dataset_labels, shown_names
 from ..errors import InputError
+from ..pairing import load_paired
 from ..state_dicts import find_state_dict, refuse_other_model
 from .drawing.colors import class_palette
 
@@ -52,7 +52,10 @@ class OpenModel:
 
 
 def open_model(
-    model: str | Path, weights: str | Path | None = None, options: Mapping | None = None
+    model: str | Path,
+    weights: str | Path | None = None,
+    options: Mapping | None = None,
+    backbone: str | None = None,
 ) -> OpenModel:
     """Read a model's config and weights, and build it. No data set is looked for.
 
@@ -62,6 +65,8 @@ def open_model(
             newest whole checkpoint is taken.
         weights: A checkpoint's path, URL or published name, instead of the model's own.
         options: Override the config, with dotted keys.
+        backbone: What a config's own was replaced by in training, see
+            :func:`mmvision_mamba.pairing.pair`.
 
     Raises:
         InputError: There is no such model; its weights are missing, damaged, of another model, or
@@ -75,7 +80,9 @@ def open_model(
             f'{config} is a config, which has no weights: give weights, a checkpoint that was '
             'trained with it'
         )
-    cfg = load_config(str(config), defaults | dict(options or {}))
+    if backbone is not None and found is not None:
+        raise InputError(f'{model} comes with its backbone: {backbone} can be put into a config')
+    cfg = load_paired(str(config), backbone, defaults | dict(options or {}))
     if cfg.get('default_scope') not in TASKS:
         raise InputError(
             f'{model} is of default_scope {cfg.get("default_scope")!r}; expected a detector of '

@@ -73,6 +73,8 @@ class Predictor:
         tile_exact: Whether images of a longer side than ``tile`` (1024 if None) are answered
             exactly as if they were computed whole, at the scale at which a tile would be, by parts
             of that side: for segmentors of UPerHead.
+        backbone: What a config's own was replaced by in training, as ``--backbone`` does, see
+            :func:`mmvision_mamba.pairing.pair`.
 
     Attributes:
         task: ``'detection'`` or ``'segmentation'``.
@@ -100,6 +102,7 @@ class Predictor:
         tile: int | None = None,
         overlap: float = 0.2,
         tile_exact: bool = False,
+        backbone: str | None = None,
     ) -> None:
         self._amp = autocast_dtype(amp)
         if tile_exact and tile is None:
@@ -108,7 +111,7 @@ class Predictor:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
         self.device = _device(device)
-        opened = open_model(model, weights, cfg_options)
+        opened = open_model(model, weights, cfg_options, backbone)
         self.task = opened.task
         self.class_names = opened.class_names
         self.palette = opened.palette

@@ -128,6 +128,14 @@ def test_layer_scales_are_spared():
     assert set(scales) == {0}
 
 
+def test_all_biases_of_an_attention_behind_the_backbone_are_spared():
+    model = build('MambaOut tiny')
+    model.decoder = nn.MultiheadAttention(8, 2, device='meta')
+    found = settings(model, optimizer_of(model))
+    decayed = {n for n, (_, decay) in found.items() if n.startswith('decoder') and decay}
+    assert decayed == {'decoder.in_proj_weight', 'decoder.out_proj.weight'}
+
+
 def test_frozen_parameters_are_in_no_group():
     model = build('MambaOut tiny', frozen_stages=1)
     found = settings(model, optimizer_of(model, layer_decay=LAYER_DECAY))

@@ -71,7 +71,8 @@ def heads(cfg: Config) -> dict[str, int]:
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    ends = ('fc_cls.weight', 'fc_reg.weight', 'conv_logits.weight', 'conv_seg.weight')
+    ends = ('fc_cls', 'fc_reg', 'conv_logits', 'conv_seg', 'cls_embed')
+    ends = tuple(f'{end}.weight' for end in ends)
     return {name: len(value) for name, value in model.state_dict().items() if name.endswith(ends)}
 
 
@@ -121,6 +122,51 @@ def test_label_maps_set_the_decoder_the_auxiliary_head_and_label_zero(label_maps
     assert any('1 is circle' in line for line in said)
     labels = DATASETS.build(cfg.val_dataloader.dataset)[0]['data_samples'].gt_sem_seg.data
     assert set(labels.unique().tolist()) <= {*range(8), 255}
+
+
+def test_a_mask2former_of_instances_gets_the_classes_and_the_weight_of_none(drawn, tmp_path):
+    cfg, _ = fitted('mask2former_mambaout_tiny_coco', drawn / 'coco', tmp_path)
+    head, fusion = cfg.model.panoptic_head, cfg.model.panoptic_fusion_head
+    assert (head.num_things_classes, head.num_stuff_classes) == (5, 0)
+    assert fusion.num_things_classes == 5
+    assert head.loss_cls.class_weight == [1.0] * 5 + [0.1]
+    assert heads(cfg) == {'panoptic_head.cls_embed.weight': 6}
+
+
+def test_a_mask2former_of_label_maps_gets_the_classes_and_the_weight_of_none(label_maps, tmp_path):
+    cfg, _ = fitted('mask2former_mambaout_tiny_ade20k', label_maps, tmp_path)
+    assert cfg.model.decode_head.loss_cls.class_weight == [1.0] * 8 + [0.1]
+    assert heads(cfg) == {'decode_head.cls_embed.weight': 9}
+
+
+def test_weights_of_single_classes_are_left_out(label_maps, tmp_path):
+    cfg = load_config(str(CONFIGS / 'segformer_mambaout_femto_ade20k.py'))
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.model.decode_head.loss_decode.class_weight = [1.0] * 149 + [2.0]
+    said = fit_to_own_data(cfg, label_maps, {}, palette_for)
+    assert 'class_weight' not in cfg.model.decode_head.loss_decode
+    assert any('decode_head.loss_decode.class_weight is left out' in line for line in said)
+
+
+def test_a_panoptic_model_is_not_fitted(drawn, tmp_path):
+    options = {'model.panoptic_head.num_stuff_classes': 53}
+    with pytest.raises(InputError, match='is 133: a panoptic model is not fitted to own data'):
+        fitted('mask2former_mambaout_tiny_coco', drawn / 'coco', tmp_path, options)
+
+
+@pytest.mark.parametrize(
+    'name', ['mask2former_mambaout_tiny_coco', 'rtmdet_ins_mambaout_tiny_coco']
+)
+def test_what_has_no_part_for_masks_to_leave_out_needs_masks(name, boxes, tmp_path):
+    with pytest.raises(InputError, match='has boxes and no masks'):
+        fitted(name, boxes, tmp_path)
+
+
+def test_few_images_keep_rtmdets_mosaics_to_the_end(drawn, tmp_path):
+    cfg, said = fitted('rtmdet_ins_mambaout_tiny_coco', drawn / 'coco', tmp_path)
+    assert 'pipeline_switch' not in cfg.default_hooks
+    assert 'ema' in cfg.default_hooks
+    assert any('the first pipeline is kept to the end' in line for line in said)
 
 
 def test_few_images_get_iterations_a_warm_up_and_validations_that_fit(drawn, tmp_path):

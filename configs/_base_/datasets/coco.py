@@ -1,5 +1,5 @@
 # COCO instance segmentation, under data/coco or $MMVISION_DATA/coco.
-_base_ = 'mmdet::_base_/datasets/coco_instance.py'
+_base_ = __import__('mmdet').__path__[0] + '/.mim/configs/_base_/datasets/coco_instance.py'
 
 data_root = '{{$MMVISION_DATA:data}}/coco/'
 train_pipeline = [

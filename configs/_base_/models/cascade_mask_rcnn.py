@@ -1,6 +1,8 @@
 # Cascade Mask R-CNN with FPN, 4conv1fc SyncBN box heads and GIoU loss; a config adds the backbone
 # and the neck's in_channels.
-_base_ = 'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py'
+_base_ = (
+    __import__('mmdet').__path__[0] + '/.mim/configs/_base_/models/cascade-mask-rcnn_r50_fpn.py'
+)
 
 bbox_head = dict(
     type='ConvFCBBoxHead',

@@ -115,12 +115,27 @@ def _fit_heads(cfg: Config, count: int, notes: list[str]) -> None:
     for key, number, head in list(class_counts(cfg.model, 'model', cfg.default_scope)):
         if key.endswith('num_classes'):
             head['num_classes'] = count
+        elif not head.get('num_stuff_classes'):
+            head['num_things_classes'] = count
         else:
             raise InputError(f'{key} is {number}: a panoptic model is not fitted to own data')
         for loss_key, loss, lengths in class_weights(head, count):
             if len(loss['class_weight']) not in lengths:
-                del loss['class_weight']
-                notes.append(f'{key.rpartition(".")[0]}.{loss_key}.class_weight is left out')
+                _fit_weights(loss, number, count)
+                if 'class_weight' not in loss:
+                    notes.append(f'{key.rpartition(".")[0]}.{loss_key}.class_weight is left out')
+
+
+def _fit_weights(loss: dict, before: int, count: int) -> None:
+    """Weights of classes that are all alike become those of the new ones; others are left out.
+
+    What follows them is the weight of none of the classes, without which Mask2Former cannot train.
+    """
+    first, *others = loss['class_weight'][:before]
+    if all(other == first for other in others):
+        loss['class_weight'] = [first] * count + list(loss['class_weight'][before:])
+    else:
+        del loss['class_weight']
 
 
 def _fit_detection(cfg: Config, data: SavedData, notes: list[str]) -> None:

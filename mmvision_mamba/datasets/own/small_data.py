@@ -77,6 +77,9 @@ def _fit_length(cfg: Config, images: int, batch: int, given: tuple[str, ...]) ->
         ),
     ]
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=interval)
+    switches = [key for key, hook in cfg.default_hooks.items() if _switches_pipeline(hook)]
+    for key in switches:
+        del cfg.default_hooks[key]
     if 'logger' in cfg.default_hooks:
         cfg.default_hooks.logger.interval = max(1, min(50, iterations // 20))
     cfg.setdefault('log_processor', {})['by_epoch'] = False
@@ -85,7 +88,13 @@ def _fit_length(cfg: Config, images: int, batch: int, given: tuple[str, ...]) ->
         f'{images} images to train on are few: {iterations:,} iterations ({passes:.0f} passes) in '
         f'batches of {batch}, {warm_up} of warm-up, validation every {interval}; '
         'train_cfg.max_iters=... sets another length'
+        + ('; the first pipeline is kept to the end' if switches else '')
     )
+
+
+def _switches_pipeline(hook: dict | None) -> bool:
+    """Whether a hook acts at the start of an epoch, which a loop of iterations has but one of."""
+    return (hook or {}).get('type') == 'PipelineSwitchHook'
 
 
 def _iterations(cfg: Config, images: int, batch: int, given: tuple[str, ...]) -> int:

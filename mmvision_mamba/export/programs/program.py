@@ -8,6 +8,7 @@ from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ...backbones import MambaVision
 from ...errors import InputError
 from ...inference.opening import OpenModel
 from .backbone import Backbone
@@ -28,6 +29,7 @@ class Program:
         input_names, output_names: In the order of its arguments and results.
         dynamic_shapes: As ``torch.export.export`` takes them.
         task: ``'detection'``, ``'segmentation'`` or ``'features'``.
+        size: (height, width) of the only images that it takes; None for any.
         limit: The most objects that a detector finds; None for no limit.
     """
 
@@ -37,6 +39,7 @@ class Program:
     output_names: tuple[str, ...]
     dynamic_shapes: tuple
     task: str
+    size: tuple[int, int] | None
     limit: int | None = None
 
 
@@ -45,6 +48,7 @@ def build_program(
     part: str = 'model',
     preprocess_inside: bool = False,
     probabilities: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Program:
     """What is to be exported of a model.
 
@@ -53,6 +57,8 @@ def build_program(
         part: One of :data:`PARTS`.
         preprocess_inside: Whether the program takes the image's bytes and normalises them itself.
         probabilities: Whether a segmentor's program gives those of all classes too.
+        size: (height, width) in pixels of the only images that the program takes; None for any,
+            which a MambaVision has not: how it cuts windows follows from an image's size.
 
     Raises:
         InputError: The model, or a part of it, has no program; or an option does not fit it.
@@ -63,8 +69,13 @@ def build_program(
     if probabilities and task != 'segmentation':
         raise InputError(f'probabilities are those of a whole segmentor; this is of {task}')
     model = deepcopy(opened.module).cpu().eval().requires_grad_(False)
-    batch, limit = Dim.DYNAMIC, None
+    if size is None and isinstance(model.backbone, MambaVision):
+        raise InputError(
+            "how MambaVision cuts an image into windows follows from the image's size: name the "
+            'size that the file shall be for (--size HEIGHT WIDTH)'
+        )
     more: dict[str, Tensor] = {}
+    limit = None
     if task == 'features':
         module = Backbone(model.backbone)
     elif task == 'segmentation':
@@ -76,36 +87,28 @@ def build_program(
     else:
         from .detector import detector_program  # mmdet, which segmentors do without
 
-        module, batch = detector_program(model), None
+        module = detector_program(model)
         limit = module.limit
-    image = _example(model.backbone, batched=batch is not None)
     names = module.output_names
+    # Images have different numbers of objects, so that a detector takes one at a time.
+    batch = 1 if task == 'detection' else 2
+    image = torch.zeros(batch, model.backbone.in_channels, *(size or (328, 520)))
+    axes = (2, 3)
     if preprocess_inside:
         module = Preprocessed(module, model.data_preprocessor)
-        image = torch.zeros(len(image), *image.shape[2:], 3, dtype=torch.uint8)
-        sides = {0: batch, 1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
-    else:
-        sides = {0: batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+        image = image.permute(0, 2, 3, 1).to(torch.uint8)
+        axes = (1, 2)
+    axes = (axes if size is None else ()) + ((0,) if batch > 1 else ())
+    dynamic = dict.fromkeys(sorted(axes), Dim.DYNAMIC)
+    others = tuple({} for _ in more)
     return Program(
         module=module.eval(),
         example_inputs=(image, *more.values()),
         input_names=('image', *more),
         output_names=names,
         # What a wrapper takes as *others is a tuple of its own.
-        dynamic_shapes=(sides, ({},))
-        if preprocess_inside and more
-        else (sides, *({} for _ in more)),
+        dynamic_shapes=(dynamic, others) if preprocess_inside and more else (dynamic, *others),
         task=task,
+        size=size,
         limit=limit,
     )
-
-
-def _example(backbone: nn.Module, batched: bool) -> Tensor:
-    """An image of several windows either way: one alone would be recorded as always one."""
-    sides = [
-        stride * stage.window_size
-        for stride, stage in zip((4, 8, 16, 32), getattr(backbone, 'levels', ()))
-        if hasattr(stage, 'window_size')
-    ]
-    side = 2 * max(sides, default=128)
-    return torch.empty(1 + batched, backbone.in_channels, side + 72, side + 264)

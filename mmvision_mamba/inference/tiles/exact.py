@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...backbones import MambaOut, MambaVision
-from ...backbones.streaming import stream_features
+from ...backbones.streaming import refuse_scan_of_whole_map, stream_features
 from ...errors import InputError
 from ..input_pipeline import InputPipeline, Loaded
 from ..outputs import LabelMap, class_probabilities
@@ -37,6 +37,7 @@ def check_streamable(module: nn.Module) -> None:
             f'tile_exact is for segmentors of MambaVision or MambaOut and UPerHead, whose memory '
             f'can be bounded, and {lacks}: tile without tile_exact takes any model'
         )
+    refuse_scan_of_whole_map(module.backbone)
 
 
 def exact_pipeline(pipeline: InputPipeline, tile: int) -> InputPipeline:

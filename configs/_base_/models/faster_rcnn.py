@@ -1,0 +1,3 @@
+# Faster R-CNN with FPN; a config adds the backbone and the neck's in_channels.
+_base_ = __import__('mmdet').__path__[0] + '/.mim/configs/_base_/models/faster-rcnn_r50_fpn.py'
+model = dict(backbone=dict(_delete_=True, drop_path_rate=0.2))

@@ -1,0 +1,9 @@
+# Mask2Former for semantic segmentation; a config adds the backbone and the head's in_channels.
+# mmseg has no base of the model alone, and MMEngine takes a config that imports for another kind.
+stock = __import__('mmengine').Config.fromfile(
+    __import__('mmseg').__path__[0]
+    + '/.mim/configs/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py'
+)
+model = stock.model
+model.backbone = dict(drop_path_rate=0.3)
+del stock
