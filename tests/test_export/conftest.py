@@ -72,13 +72,14 @@ def train_a_little(model: torch.nn.Module, data: Path, iterations: int) -> None:
         cfg = load_config(str(CONFIGS / 'mask_rcnn_mambavision_demo_shapes.py'))
         with DefaultScope.overwrite_default_scope('mmdet'):
             loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
-        optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
         batches = [batch for _ in range(iterations // len(loader) + 1) for batch in loader]
         model.train()
         for batch in batches[:iterations]:
             losses = model(**model.data_preprocessor(batch, True), mode='loss')
             optimizer.zero_grad()
             model.parse_losses(losses)[0].backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
             optimizer.step()
         model.eval()
 

@@ -74,8 +74,8 @@ def build_program(
             "how MambaVision cuts an image into windows follows from the image's size: name the "
             'size that the file shall be for (--size HEIGHT WIDTH)'
         )
-    limit = None
     more: dict[str, Tensor] = {}
+    limit = None
     if task == 'features':
         module = Backbone(model.backbone)
     elif task == 'segmentation':
@@ -90,14 +90,16 @@ def build_program(
         module = detector_program(model)
         limit = module.limit
     names = module.output_names
-    batched = task != 'detection'  # a detector's answers are of as many objects as there are
-    image = torch.zeros(1 + batched, model.backbone.in_channels, *(size or (328, 520)))
+    # Images have different numbers of objects, so that a detector takes one at a time.
+    batch = 1 if task == 'detection' else 2
+    image = torch.zeros(batch, model.backbone.in_channels, *(size or (328, 520)))
     axes = (2, 3)
     if preprocess_inside:
         module = Preprocessed(module, model.data_preprocessor)
         image = image.permute(0, 2, 3, 1).to(torch.uint8)
         axes = (1, 2)
-    dynamic = dict.fromkeys((0,) * batched + (axes if size is None else ()), Dim.DYNAMIC)
+    axes = (axes if size is None else ()) + ((0,) if batch > 1 else ())
+    dynamic = dict.fromkeys(sorted(axes), Dim.DYNAMIC)
     others = tuple({} for _ in more)
     return Program(
         module=module.eval(),
