@@ -201,7 +201,7 @@ def _run(
         probabilities=False,
         max_pixels=image.shape[0] * image.shape[1],
     )
-    pipeline = model.pipeline.with_scale(1) if features else model.pipeline
+    pipeline = model.pipeline.with_scale(1.0) if features else model.pipeline
     sample = pipeline(image)
     maps: dict[str, Tensor] = {}
     kept = _keep_input(maps)
