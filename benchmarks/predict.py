@@ -174,7 +174,7 @@ class PartTimes:
 def where_time_goes(predictor: Predictor, paths: list[str], folder: Path) -> dict[str, float]:
     """Milliseconds of an image in each part, medians over the images."""
     times, samples = PartTimes(), []
-    module = predictor._module
+    module = predictor._model.module
     times.timed(input_pipeline, 'read_image', 'decode')
     times.timed(module.backbone, 'forward', 'backbone')
     if predictor.task == 'detection':
@@ -184,12 +184,12 @@ def where_time_goes(predictor: Predictor, paths: list[str], folder: Path) -> dic
     for number, path in enumerate(paths):
         times.seconds.clear()
         with times.part('input'):
-            sample = predictor._pipeline(path)
+            sample = predictor._model.pipeline(path)
         batch = pseudo_collate([dict(inputs=sample.inputs, data_samples=sample.data_samples)])
         with times.part('model'), torch.inference_mode():
             [output] = module.test_step(batch)
         with times.part('result'):
-            result = predictor._result(output, sample.path)
+            result = predictor._model.result(output, sample)
         image = image_files.read_image(path)
         with times.part('drawing'):
             drawn = result.draw(image)

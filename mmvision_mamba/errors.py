@@ -1,5 +1,5 @@
-class InputError(Exception):
-    """What the user gave cannot be used; the message names it and says what would do.
+"""The error that the user can mend; the standalone program's, which cannot import this package."""
 
-    The command lines print the message alone, without a traceback.
-    """
+from .standalone.errors import InputError
+
+__all__ = ['InputError']

@@ -1,7 +1,8 @@
 """Published weights: what there is, where it lies, and a local file of it.
 
 ``python -m mmvision_mamba.weights list`` prints the table, ``fetch NAME`` downloads, ``check FILE``
-says which model a file is of and what of it would load.
+says which model a file is of and what of it would load; with ``--verify`` whether it still gives
+what it gave when it was published.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from .checkpoints.identify import describe
 from .checkpoints.published import PUBLISHED, Published
 from .checkpoints.safe_load import read_checkpoint
 from .errors import InputError
+from .standalone.errors import Deviation
 
 __all__ = ['PUBLISHED', 'Published', 'locate', 'read_checkpoint']
 
@@ -45,13 +47,25 @@ def main(arguments: list[str] | None = None) -> None:
     fetch.add_argument('name', help='published name, URL or hub repo id')
     check = commands.add_parser('check', help='say which model a file is of')
     check.add_argument('file', help='checkpoint file, or what fetch takes')
+    check.add_argument(
+        '--verify',
+        action='store_true',
+        help='hold the model against the check that its file carries',
+    )
     args = parser.parse_args(arguments)
     if args.command == 'list':
         _print_table()
         return
     try:
         print(locate(args.name) if args.command == 'fetch' else describe(locate(args.file)))
-    except InputError as error:
+        if args.command == 'check' and args.verify:
+            from .engine.console import Console as QuietConsole
+            from .export.self_check import verify  # mmdet or mmseg, which take seconds
+
+            with QuietConsole():
+                names = verify(locate(args.file))
+            print(f'verified: {", ".join(names)}')
+    except (InputError, Deviation) as error:
         sys.exit(f'error: {error}')
 
 

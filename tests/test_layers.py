@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'mmvision_mamba'
 # From the ground up; what shares a line does not import each other.
 LAYERS = (
+    ('standalone',),
     ('errors', 'former_paths', 'versions'),
     ('ops', 'state_dicts'),
     ('backbones',),
@@ -16,9 +17,10 @@ LAYERS = (
     ('pairing',),
     ('analysis',),
     ('engine',),
-    ('cli', 'weights'),
+    ('cli',),
     ('inference',),
     ('export', 'serve'),
+    ('weights',),
     ('__init__', '__main__'),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -1,7 +1,6 @@
-"""Export a segmentor, or any model's backbone, to ONNX, and prove that it answers alike."""
+"""Export a model, or its backbone alone, to ONNX, and prove that it answers alike."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -53,9 +52,9 @@ def _format(text: str) -> str:
 
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.errors import InputError
+    from mmvision_mamba.export.folder import refuse_foreign
 
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise InputError(f'--out {args.out} is there and not empty: give a new folder')
+    refuse_foreign(args.out)
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -65,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
         ) from error
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import parse_options
-    from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove
+    from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove, write_export
     from mmvision_mamba.export.programs import build_program
     from mmvision_mamba.export.proof_images import drawn_images
     from mmvision_mamba.inference.opening import open_model
@@ -88,14 +87,8 @@ def main(args: argparse.Namespace) -> None:
     for (height, width), off in prove(program, data, drawn_images(sizes)):
         shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
         print(f'{width} x {height}: largest differences from torch: {shown}')
-    args.out.mkdir(parents=True, exist_ok=True)
-    partial = args.out / '.model.onnx.partial'
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, args.out / 'model.onnx')
-    finally:
-        partial.unlink(missing_ok=True)
-    print(f'{args.out / "model.onnx"} is written')
+    write_export(args.out, opened, program, export, Path(args.config).stem)
+    print(f'{args.out} is written: it runs by predict.py in it, and opens as a --model here')
 
 
 if __name__ == '__main__':

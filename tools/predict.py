@@ -22,12 +22,17 @@ _STOPPED = 128
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='what to predict on')
+    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='what to predict on')
     parser.add_argument(
         '--model',
-        required=True,
-        help='config file, name of published weights, file of publish_model.py, or work dir of a '
-        'training',
+        help='config file, name of published weights, file of publish_model.py, work dir of a '
+        'training, or folder of export.py',
+    )
+    parser.add_argument(
+        '--verify',
+        metavar='MODEL',
+        help='hold a file of publish_model.py, or a folder of export.py, against the check that it '
+        'carries, and do no more',
     )
     parser.add_argument(
         '--weights', help='checkpoint file, URL or published name; not needed where MODEL has them'
@@ -82,7 +87,14 @@ def parse_args() -> argparse.Namespace:
     add_trust(parser)
     parser.add_argument('--verbose', action='store_true', help='show all messages, and tracebacks')
     # Intermixed, because an INPUT may stand behind options.
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.verify is not None and (args.inputs or args.model):
+        parser.error('--verify MODEL predicts on nothing: give it alone')
+    if args.verify is None and not args.inputs:
+        parser.error('the following arguments are required: INPUT')
+    if args.verify is None and args.model is None:
+        parser.error('the following arguments are required: --model')
+    return args
 
 
 def _kinds(text: str) -> list[str]:
@@ -178,6 +190,17 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def verify(args: argparse.Namespace) -> None:
+    from mmvision_mamba.cli import Console
+    from mmvision_mamba.export.self_check import verify
+    from mmvision_mamba.standalone.errors import Deviation
+
+    try:
+        Console.current.report(f'verified: {", ".join(verify(args.verify))}')
+    except Deviation as error:
+        sys.exit(f'error: {error}')
+
+
 def _check_objects(args: argparse.Namespace, task: str, class_names: Sequence[str]) -> None:
     """Refuse options on objects of a model without any, and classes that it does not have."""
     from mmvision_mamba.errors import InputError
@@ -200,4 +223,5 @@ if __name__ == '__main__':
     arguments = parse_args()  # before the imports, which take seconds
     from mmvision_mamba.cli import Console, run
 
-    run(main, arguments, console=Console(arguments.verbose))
+    command = main if arguments.verify is None else verify
+    run(command, arguments, console=Console(arguments.verbose))

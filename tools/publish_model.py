@@ -5,6 +5,7 @@ that a published file may name is refused; --weights-only leaves its config out.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from command_line import add_backbone, add_config_options, add_trust
@@ -52,8 +53,22 @@ def main(args: argparse.Namespace) -> None:
         **metrics_of_best(checkpoint, Path(args.checkpoint).name),
         **parse_options(args.metrics, '--metrics'),
     }
-    name = Path(args.config).stem
-    print(publish(cfg, checkpoint, metrics, Path(args.out_dir), name, args.weights_only))
+    name, folder = Path(args.config).stem, Path(args.out_dir)
+    check = None if args.weights_only else partial(make_check, args)
+    print(publish(cfg, checkpoint, metrics, folder, name, args.weights_only, check))
+
+
+def make_check(args: argparse.Namespace) -> dict | None:
+    """What the model makes of a small image; None of one that takes other images than RGB."""
+    from mmvision_mamba.checkpoints import trust_checkpoints
+    from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.export.self_check import can_be_checked, record
+    from mmvision_mamba.inference.opening import open_model
+
+    with trust_checkpoints(args.trust_checkpoint):
+        options = parse_options(args.cfg_options)
+        opened = open_model(args.config, args.checkpoint, options, args.backbone)
+    return record(opened) if can_be_checked(opened) else None
 
 
 if __name__ == '__main__':

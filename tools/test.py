@@ -11,8 +11,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file, URL, hub repo id or name of published weights; not needed where '
-        'CONFIG is a file of publish_model.py',
+        help='checkpoint file, URL, hub repo id or name of published weights, or folder of '
+        'export.py; not needed where CONFIG is a file of publish_model.py',
     )
     parser.add_argument(
         '--out',
@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.datasets.checking.before_training import check_data
     from mmvision_mamba.engine.end_with_parent import end_with_agent
     from mmvision_mamba.errors import InputError
+    from mmvision_mamba.standalone.description import is_exported
     from mmvision_mamba.weights import locate
 
     if args.launcher != 'none':
@@ -43,8 +44,16 @@ def main(args: argparse.Namespace) -> None:
             raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')
         args.checkpoint = args.config
     cfg = read_config(args)
-    cfg.load_from = str(locate(args.checkpoint))
-    check_whole(cfg.load_from)
+    if is_exported(args.checkpoint):
+        from mmvision_mamba.inference.exported_testing import use_exported
+
+        if args.tta:
+            raise InputError(f'--tta: {args.checkpoint} is an exported model, run as it is')
+        use_exported(cfg, args.checkpoint)
+        cfg.load_from = None
+    else:
+        cfg.load_from = str(locate(args.checkpoint))
+        check_whole(cfg.load_from)
     check_data(cfg, ('test',))
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:

@@ -3,7 +3,8 @@
 The file is in safetensors' format, whose header takes strings. One of them, under :data:`KEY`,
 is a JSON object: ``format`` (its version), ``scope`` (``mmdet`` or ``mmseg``), ``model`` and
 ``test_pipeline`` as in a config, ``tta_model`` and ``tta_pipeline`` (or null), ``classes``,
-``palette`` (or null), ``metrics`` and ``versions``. It is one because safetensors writes several
+``palette`` (or null), ``metrics`` and ``versions``; in format 3 ``check`` too, by which the model
+is verified (:mod:`mmvision_mamba.export.self_check`). It is one because safetensors writes several
 in an order that changes from run to run, and the name of the file ends in the hash of its bytes.
 A tuple, which JSON lacks, is ``{"__tuple__": [...]}``.
 
@@ -23,11 +24,13 @@ from safetensors import SafetensorError, safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from ..errors import InputError
+from ..standalone.check import parse_check
 from .allowlist import SCOPES, refuse_bad_facts, refuse_bad_labels, refuse_unlisted
 from .meta_model import build_on_meta
 
 KEY = 'mmvision_mamba'
-FORMAT = 2
+FORMAT = 3
+_WITHOUT_CHECK = 2
 SUFFIX = '.safetensors'
 _TUPLE = '__tuple__'
 # Of a published file's header; the largest model here has 2,000 tensors in 250 KB.
@@ -52,6 +55,7 @@ class PublishedModel:
         palette: A colour (red, green, blue) of each class, or None.
         metrics: Scores, under the names that testing gives them.
         versions: Of the packages it was published with.
+        check: What the model makes of a small image; None of one that was published without.
     """
 
     scope: str
@@ -63,6 +67,7 @@ class PublishedModel:
     palette: list | None
     metrics: dict[str, float]
     versions: dict[str, str]
+    check: dict | None = None
 
     def refuse_unlisted(self, where: str) -> None:
         """Raise :class:`InputError` for anything that a published file may not hold."""
@@ -72,9 +77,16 @@ class PublishedModel:
         refuse_bad_facts(self.metrics, self.versions, where)
         if self.model is not None:
             refuse_unlisted(vars(self), self.scope, where)
+        if self.check is not None:
+            parse_check(self.check, f'{where}: check')
 
     def to_json(self) -> str:
-        return json.dumps({'format': FORMAT, **encode(vars(self))}, allow_nan=False)
+        fields = dict(vars(self))
+        # Which versions before it read too.
+        version = FORMAT if fields['check'] is not None else _WITHOUT_CHECK
+        if fields['check'] is None:
+            del fields['check']
+        return json.dumps({'format': version, **encode(fields)}, allow_nan=False)
 
 
 def read_published(path: str | Path) -> PublishedModel:
@@ -183,7 +195,7 @@ def _parse(path: Path, text: str) -> PublishedModel:
         header = json.loads(
             text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
         )
-        if header['format'] not in (1, FORMAT):
+        if header['format'] not in (1, _WITHOUT_CHECK, FORMAT):
             raise InputError(
                 f'{path} is of format {header["format"]!r:.80} and this version reads up to '
                 f'{FORMAT}: install the newest mmvision_mamba'

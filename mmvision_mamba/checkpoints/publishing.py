@@ -1,7 +1,8 @@
 """A trained model as one file to give away: its weights, and in the header what the model is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -25,6 +26,7 @@ def publish(
     folder: Path,
     name: str,
     weights_only: bool = False,
+    check: Callable[[], Mapping | None] | None = None,
 ) -> Path:
     """Write ``folder/name-<hash>.safetensors``; the hash is the SHA-256 of the file, 8 digits.
 
@@ -37,6 +39,8 @@ def publish(
         metrics: Scores to state in the file.
         folder: Made if it does not exist.
         weights_only: Leave the config out, which then has to be given beside the file.
+        check: Makes what the model is verified by, once all is seen to be publishable; see
+            :func:`mmvision_mamba.export.self_check.record`.
 
     Returns:
         The file, readable by whom the umask lets.
@@ -56,6 +60,8 @@ def publish(
     )
     published.refuse_unlisted('the config')
     tensors = _weights(cfg, checkpoint)
+    if check is not None:
+        published = replace(published, check=check())
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f'.{name}-{os.getpid()}.part'
     try:

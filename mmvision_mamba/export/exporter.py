@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,9 +12,18 @@ import onnxruntime
 import torch
 
 from ..errors import InputError
+from ..inference.opening import OpenModel
+from ..standalone.description import DESCRIPTION, parse_description
+from ..standalone.errors import Deviation
+from ..standalone.images import resized_size
+from ..standalone.verify import verify
 from .compare import differences, tolerance
+from .compare_detections import compare_detections
+from .description import describe
+from .folder import write_folder
 from .onnx import to_onnx
 from .programs import Program
+from .self_check import for_network, hide_maps, record, with_maps
 
 # (height, width) of what an export is proved on: even and odd, flat and tall, smaller than a window
 # and of several.
@@ -26,11 +36,13 @@ class Export:
 
     Attributes:
         model: It, of ONNX's own operators.
+        maps: Names of tensors within it that its check looks at, beside its outputs.
         operators: How many of each there are, those of loops' bodies included.
         seconds: That it took.
     """
 
     model: onnx.ModelProto
+    maps: tuple[str, ...]
     operators: Counter
     seconds: float
 
@@ -46,8 +58,67 @@ def export_onnx(program: Program) -> Export:
         InputError: It cannot be.
     """
     start = time.perf_counter()
-    model = to_onnx(program)
-    return Export(model, count_operators(model.graph), time.perf_counter() - start)
+    with with_maps(program) as wide:
+        model = to_onnx(wide)
+    hide_maps(model, program)
+    seconds = time.perf_counter() - start
+    return Export(model, wide.output_names, count_operators(model.graph), seconds)
+
+
+def write_export(
+    folder: Path, opened: OpenModel, program: Program, export: Export, source: str
+) -> None:
+    """Write an exported model's folder, whole or not at all, and hold it against its own check.
+
+    Args:
+        folder: Not there, empty, or of an earlier export.
+        opened: The model.
+        program: Of it.
+        export: Of the program.
+        source: What it was exported from, such as the config's name.
+
+    Raises:
+        InputError: The test pipeline is not one that an exported model's folder has, the folder is
+            no export's, or what would be written gives something else than the model.
+    """
+    inside = program.example_inputs[0].dtype == torch.uint8
+    description = describe(
+        opened,
+        model='model.onnx',
+        network_input=dict(
+            name=program.input_names[0],
+            layout='NHWC' if inside else 'NCHW',
+            dtype='uint8' if inside else 'float32',
+            batch=1 if program.task == 'detection' else None,
+            height=program.size and program.size[0],
+            width=program.size and program.size[1],
+        ),
+        outputs=program.output_names,
+        inside=inside,
+        source=source,
+        task=program.task,
+    )
+    _refuse_size_that_is_resized(program.size, description)
+    recorded = record(opened, program.size, program.task)
+    check = for_network(recorded, program, export.maps)
+    try:
+        write_folder(folder, export.model.SerializeToString(), description, check, approve=verify)
+    except Deviation as error:
+        raise InputError(f'nothing was written, as the exported model differs: {error}') from error
+
+
+def _refuse_size_that_is_resized(size: tuple[int, int] | None, description: dict) -> None:
+    """Refuse a size for which no image is ever ready: what resizes images gives its own sizes."""
+    if size is None:
+        return
+    step = parse_description(description, DESCRIPTION).preprocessing.resize
+    comes_to = resized_size(size, step)
+    if comes_to != size:
+        raise InputError(
+            f'--size {size[0]} {size[1]}: the test pipeline brings an image of that size to '
+            f'{comes_to[0]} {comes_to[1]}: name a size that images come to, or give '
+            '--cfg-options with another Resize'
+        )
 
 
 def count_operators(graph: onnx.GraphProto) -> Counter:
@@ -90,14 +161,28 @@ def prove(
         feed = dict(zip(program.input_names, (value.numpy() for value in given)))
         got = dict(zip(program.output_names, session.run(program.output_names, feed)))
         expected = {name: x.numpy() for name, x in zip(program.output_names, expected)}
-        off = differences(expected, got)
-        for name, value in off.items():
-            if not value <= tolerance(name):
-                raise InputError(
-                    f'{name} of an image of {width} x {height} differs by {value:.1e} in '
-                    f'onnxruntime, where {tolerance(name):.0e} is allowed: nothing was written'
-                )
-        yield (height, width), off
+        which = f'an image of {width} x {height}'
+        yield (height, width), _compare(program, expected, got, which)
+
+
+def _compare(program: Program, expected: dict, got: dict, which: str) -> dict[str, float]:
+    """Differences of the outputs by name; InputError where one is beyond its tolerance."""
+    if program.task == 'detection':
+        found = compare_detections(expected, got, program.limit)
+        if not found.is_equal:
+            raise InputError(
+                f'objects in {which} differ in onnxruntime, nothing was written: {found}'
+            )
+        off = dict(boxes=1 - found.iou, scores=found.score, masks=1 - found.mask)
+        return {name: off[name] for name in off if name in expected}
+    off = differences(expected, got)
+    for name, value in off.items():
+        if not value <= tolerance(name):
+            raise InputError(
+                f'{name} of {which} differs by {value:.1e} in onnxruntime, where '
+                f'{tolerance(name):.0e} is allowed: nothing was written'
+            )
+    return off
 
 
 def _as_input(image: np.ndarray, example: torch.Tensor) -> torch.Tensor:

@@ -72,12 +72,12 @@ class InputPipeline:
     """
 
     def __init__(self, steps: list[dict], scope: str, max_pixels: int = MAX_PIXELS) -> None:
-        load, *steps = _without_annotations(deepcopy(list(steps)))
+        load, *steps = inference_steps(steps)
         self.max_pixels = max_pixels
         self.to_float32 = load.get('to_float32', False)
         self._steps, self._scope = (load, *steps), scope
         with DefaultScope.overwrite_default_scope(scope):
-            self._load = None if _is_ordinary(load) else TRANSFORMS.build(load)
+            self._load = None if is_ordinary_load(load) else TRANSFORMS.build(load)
             self._transform = Compose(steps)
 
     def __call__(self, source: Source) -> Sample:
@@ -91,7 +91,7 @@ class InputPipeline:
     def with_scale(self, factor: float) -> 'InputPipeline':
         """The same, of which steps Resize resize by a factor, whatever an image's size."""
         resize = dict(type='Resize', scale_factor=factor, keep_ratio=True)
-        steps = [resize if _name(step) == 'Resize' else step for step in self._steps]
+        steps = [resize if step_name(step) == 'Resize' else step for step in self._steps]
         return InputPipeline(steps, self._scope, self.max_pixels)
 
     def load(self, source: Source) -> Loaded:
@@ -131,12 +131,7 @@ class InputPipeline:
 
     def _read(self, source: Source) -> np.ndarray:
         """(H, W, 3), BGR as OpenMMLab's pipelines have it."""
-        if isinstance(source, str | Path):
-            image = read_image(source, self.max_pixels)
-        elif isinstance(source, Image.Image):
-            image = to_rgb(source)
-        else:
-            image = check_rgb(source)
+        image = read_rgb(source, self.max_pixels)
         image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
         return image.astype(np.float32) if self.to_float32 else image
 
@@ -151,6 +146,22 @@ class InputPipeline:
             return self._load(dict(img_path=str(Path(source).expanduser())))['img']
         except Exception as error:  # a decoder's own
             raise InputError(f'image {source} cannot be read: {error}') from error
+
+
+def inference_steps(steps: list[dict]) -> list[dict]:
+    """A copy of a pipeline's steps without those of annotations."""
+    return _without_annotations(deepcopy(list(steps)))
+
+
+def read_rgb(source: Source, max_pixels: int) -> np.ndarray:
+    """An image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: It cannot be read, or is none.
+    """
+    if isinstance(source, str | Path):
+        return read_image(source, max_pixels)
+    return to_rgb(source) if isinstance(source, Image.Image) else check_rgb(source)
 
 
 def check_rgb(image: object) -> np.ndarray:
@@ -172,8 +183,9 @@ def check_rgb(image: object) -> np.ndarray:
     return image
 
 
-def _is_ordinary(load: dict) -> bool:
-    kind, arguments = _name(load), {key: load[key] for key in load if key != 'type'}
+def is_ordinary_load(load: dict) -> bool:
+    """Whether a first step loads what :func:`read_image` does."""
+    kind, arguments = step_name(load), {key: load[key] for key in load if key != 'type'}
     if kind == 'LoadImageFromNDArray':
         return True
     return kind == 'LoadImageFromFile' and all(
@@ -190,13 +202,14 @@ def _without_annotations(node):
     kept = [
         _without_annotations(step)
         for step in node
-        if not (isinstance(step, dict) and _name(step) in _OF_ANNOTATIONS)
+        if not (isinstance(step, dict) and step_name(step) in _OF_ANNOTATIONS)
     ]
     # A branch of annotations alone would leave no way through.
     kept = [step for step, whole in zip(kept, kept) if not (isinstance(step, list) and not step)]
     return type(node)(kept)
 
 
-def _name(step: dict) -> str:
+def step_name(step: dict) -> str:
+    """Of a step's type, without the scope before it."""
     kind = step.get('type')
     return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]

@@ -99,6 +99,20 @@ def open_model(
     return OpenModel(cfg, module, classes, palette)
 
 
+def steps_of_testing(cfg: Config, name: str = 'the config') -> list[dict]:
+    """The steps from an image file to a model's input in testing.
+
+    Raises:
+        InputError: The config, which is that of ``name``, has none.
+    """
+    loader = cfg.get('test_dataloader')
+    leaf = next(leaf_datasets(loader['dataset']), {}) if loader else {}
+    pipeline = leaf.get('pipeline') or cfg.get('test_pipeline')
+    if not pipeline:
+        raise InputError(f'{name} has no test pipeline (test_dataloader.dataset.pipeline)')
+    return pipeline
+
+
 def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
     """The config, the weights where the model has some, and options that these need."""
     path = Path(model).expanduser()

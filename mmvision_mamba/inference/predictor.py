@@ -8,32 +8,28 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import PixelData
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
-from ..datasets.checking.check import leaf_datasets
 from ..errors import InputError
+from ..standalone.description import is_exported
 from .image_files import MAX_PIXELS
-from .input_pipeline import InputPipeline, Loaded, Sample, Source
-from .mixed_precision import autocast_dtype, give_float32
+from .input_pipeline import Loaded, Sample, Source
+from .mixed_precision import autocast_dtype
 from .opening import OpenModel, open_model
-from .outputs import (
-    LabelMap,
-    best_classes,
-    class_probabilities,
-    detection_result,
-    segmentation_result,
-)
+from .outputs import LabelMap
 from .results import DetectionResult, SegmentationResult
 from .tiles.exact import check_streamable, exact_pipeline, segment_exactly
 from .tiles.grid import Tiling
 from .tiles.predicting import detect_in_tiles, segment_in_tiles
+from .torch_model import TorchModel, torch_device
+
+if TYPE_CHECKING:
+    from .exported import ExportedModel
 
 Result = DetectionResult | SegmentationResult
 
@@ -53,7 +49,9 @@ class Predictor:
     Args:
         model: A config file, which needs ``weights``; the name of a published model; a file of
             ``tools/publish_model.py``; or the work dir of a training, of which the best, else the
-            newest whole checkpoint is taken.
+            newest whole checkpoint is taken; or a folder of ``tools/export.py``, which onnxruntime
+            computes on the CPU, and which takes no ``weights``, ``amp``, ``tta``, ``cfg_options``
+            or ``tile_exact``.
         weights: A checkpoint's path, URL or published name, instead of the model's own. It is read
             without running what is in it, see :func:`mmvision_mamba.checkpoints.trust_checkpoints`.
         device: Such as ``'cpu'``, ``'cuda:1'``; ``'auto'`` is a CUDA GPU, else Apple's (mps, on
@@ -104,45 +102,44 @@ class Predictor:
         tile_exact: bool = False,
         backbone: str | None = None,
     ) -> None:
-        self._amp = autocast_dtype(amp)
+        amp_dtype = autocast_dtype(amp)
         if tile_exact and tile is None:
             tile = 1024
         self._tiling = None if tile is None else Tiling(tile, overlap)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size is {batch_size}; expected a whole number from 1 on')
-        self.device = _device(device)
-        opened = open_model(model, weights, cfg_options, backbone)
-        self.task = opened.task
-        self.class_names = opened.class_names
-        self.palette = opened.palette
+        if is_exported(model):
+            refused = dict(
+                weights=weights,
+                amp=amp,
+                tta=tta,
+                cfg_options=cfg_options,
+                tile_exact=tile_exact,
+                backbone=backbone,
+            )
+            self._model = _open_exported(model, device, probabilities, max_pixels, refused)
+        else:
+            chosen = torch_device(device)
+            opened = open_model(model, weights, cfg_options, backbone)
+            _refuse_combinations(opened, str(model), amp_dtype, tta, probabilities, tile_exact)
+            self._model = TorchModel(
+                opened,
+                str(model),
+                device=chosen,
+                amp=amp_dtype,
+                tta=tta,
+                probabilities=probabilities,
+                max_pixels=max_pixels,
+            )
+        self.task = self._model.task
+        self.class_names = self._model.class_names
+        self.palette = self._model.palette
+        self.device = self._model.device
         self.batch_size = batch_size
         self.probabilities = probabilities
-        if probabilities and self.task != 'segmentation':
-            raise InputError(f'probabilities are those of a segmentor, and {model} is a detector')
-        if probabilities and tta:
-            raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
-        if tile_exact and (tta or self._amp is not None):
-            raise InputError(f'tile_exact and {"tta" if tta else "amp"} do not go together')
-        if tile_exact:
-            check_streamable(opened.module)
-        if tile is not None and tta and self.task == 'segmentation':
-            raise InputError('tile and tta: mmseg keeps no probabilities to blend tiles by')
-        if self._amp is not None:
-            give_float32(opened.module)
-        # Scores of all classes at an image's own size are made where they are asked for.
-        self._resizes = (
-            self.task == 'segmentation'
-            and not (tta or probabilities)
-            and opened.module.out_channels > 1
-        )
-        module = _with_augmentation(opened, str(model)) if tta else opened.module
-        self._module = module.to(self.device).eval()
-        self._pipeline = InputPipeline(
-            opened.cfg.tta_pipeline if tta else _test_pipeline(opened, str(model)),
-            opened.cfg.default_scope,
-            max_pixels,
-        )
-        self._exact = exact_pipeline(self._pipeline, tile) if tile_exact else None
+        if tile is not None and self.task == 'segmentation':
+            self._model.check_blendable()
+        self._exact = exact_pipeline(self._model.pipeline, tile) if tile_exact else None
 
     def __call__(
         self, images: Source | Iterable[Source]
@@ -193,12 +190,12 @@ class Predictor:
 
     def _prepare(self, source: Source) -> Sample | Loaded:
         """A sample for the model; of an image that is larger than a tile, the image."""
-        loaded = self._pipeline.load(source)
+        loaded = self._model.load(source)
         if self._tiling is None or not self._tiling.divides(loaded.image):
-            return self._pipeline.transform(loaded)
+            return self._model.transform(loaded)
         # Tiles are of one size: the pipeline fails on none or on the first one, here and now.
         first = self._tiling.boxes(*loaded.image.shape[:2])[0].of(loaded.image)
-        self._pipeline.transform(Loaded(np.ascontiguousarray(first), loaded.path))
+        self._model.transform(Loaded(np.ascontiguousarray(first), loaded.path))
         return loaded
 
     def _prepared(
@@ -247,56 +244,76 @@ class Predictor:
         if self.task == 'detection':
             found = detect_in_tiles(image, self._tiling, self._compute_tiles, self.batch_size)
             return replace(found, path=path)
-        head = self._module.decode_head
         labels = dict(class_names=self.class_names, palette=self.palette)
-        threshold = head.threshold if self._module.out_channels == 1 else None
+        threshold = self._model.threshold
         label_map = LabelMap(image.shape[:2], labels, threshold, self.probabilities)
         if self._exact is None:
             predict = self._tile_probabilities
             segment_in_tiles(image, self._tiling, predict, self.batch_size, label_map)
         else:
-            segment_exactly(self._module, self._exact, loaded, self._tiling.tile, label_map)
+            segment_exactly(self._model.module, self._exact, loaded, self._tiling.tile, label_map)
         return label_map.result(path)
 
     def _compute_tiles(self, tiles: list[np.ndarray]) -> list[Result]:
-        return self._compute([self._pipeline.transform(Loaded(tile, None)) for tile in tiles])
+        return self._compute([self._model.transform(Loaded(tile, None)) for tile in tiles])
 
     def _tile_probabilities(self, tiles: list[np.ndarray]) -> list[torch.Tensor]:
-        samples = [self._pipeline.transform(Loaded(tile, None)) for tile in tiles]
-        outputs = self._run([_inputs(sample) for sample in samples])
-        return [class_probabilities(output.seg_logits.data).cpu() for output in outputs]
+        samples = [self._model.transform(Loaded(tile, None)) for tile in tiles]
+        return self._model.tile_probabilities(samples)
 
     def _compute(self, samples: list[Sample]) -> list[Result]:
         results: list[Result | None] = [None] * len(samples)
         for places in _of_one_size(samples):
-            batch = [_inputs(samples[i]) for i in places]
-            outputs = self._run_small(batch) if self._resizes else self._run(batch)
-            for i, output in zip(places, outputs):
-                results[i] = self._result(output, samples[i].path)
+            found = self._model.predict([samples[i] for i in places])
+            for i, result in zip(places, found):
+                results[i] = result
         return results
 
-    def _run(self, batch: list[dict]) -> list:
-        mixed = self._amp is not None
-        with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
-            return self._module.test_step(pseudo_collate(batch))
 
-    def _run_small(self, batch: list[dict]) -> list:
-        """A segmentor's outputs, which mmseg leaves at the size that the model sees."""
-        samples = [image['data_samples'] for image in batch]
-        sizes = [tuple(sample.ori_shape) for sample in samples]
-        for sample in samples:
-            sample.set_metainfo(dict(ori_shape=tuple(sample.img_shape)))
-        outputs = self._run(batch)
-        for output, size in zip(outputs, sizes):
-            classes = best_classes(output.seg_logits.data, size, self._module.align_corners)
-            output.pred_sem_seg = PixelData(data=classes)
-        return outputs
+def _open_exported(
+    folder: str | Path,
+    device: str | torch.device,
+    probabilities: bool,
+    max_pixels: int,
+    refused: Mapping[str, object],
+) -> 'ExportedModel':
+    """An exported model, which takes none of the options that change what is computed."""
+    for option, value in refused.items():
+        if value:
+            raise InputError(
+                f'{option}: {folder} is an exported model, which is run as it is: give the config '
+                'and weights that it was exported from'
+            )
+    if str(device) not in ('auto', 'cpu'):
+        raise InputError(
+            f'device {device}: an exported model is computed on the CPU, by onnxruntime; expected '
+            'auto or cpu'
+        )
+    try:
+        from .exported import ExportedModel
+    except ModuleNotFoundError as error:
+        if error.name != 'onnxruntime':
+            raise
+        raise InputError('an exported model needs onnxruntime: pip install onnxruntime') from error
+    return ExportedModel(folder, probabilities, max_pixels)
 
-    def _result(self, output, path: Path | None) -> Result:
-        labels = dict(class_names=self.class_names, palette=self.palette)
-        if self.task == 'detection':
-            return detection_result(output, labels, path)
-        return segmentation_result(output, labels, path, self.probabilities)
+
+def _refuse_combinations(
+    opened: OpenModel,
+    name: str,
+    amp: torch.dtype | None,
+    tta: bool,
+    probabilities: bool,
+    tile_exact: bool,
+) -> None:
+    if probabilities and opened.task != 'segmentation':
+        raise InputError(f'probabilities are those of a segmentor, and {name} is a detector')
+    if probabilities and tta:
+        raise InputError('probabilities and tta: mmseg keeps those of a single view alone')
+    if tile_exact and (tta or amp is not None):
+        raise InputError(f'tile_exact and {"tta" if tta else "amp"} do not go together')
+    if tile_exact:
+        check_streamable(opened.module)
 
 
 def _compute_alone() -> None:
@@ -312,41 +329,6 @@ def _compute_alone() -> None:
 @cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # which takes milliseconds to look at all libraries
-
-
-def _device(name: str | torch.device) -> torch.device:
-    if str(name) == 'auto':
-        if torch.cuda.is_available():
-            return torch.device('cuda')
-        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().split('\n')[0]
-        raise InputError(f'device {name} cannot be used: {reason}') from error
-    return device
-
-
-def _test_pipeline(opened: OpenModel, name: str) -> list[dict]:
-    loader = opened.cfg.get('test_dataloader')
-    leaf = next(leaf_datasets(loader['dataset']), {}) if loader else {}
-    pipeline = leaf.get('pipeline') or opened.cfg.get('test_pipeline')
-    if not pipeline:
-        raise InputError(f'{name} has no test pipeline (test_dataloader.dataset.pipeline)')
-    return pipeline
-
-
-def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:
-    cfg = opened.cfg
-    if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
-        raise InputError(f'tta: {name} has no tta_model and tta_pipeline')
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(dict(**cfg.tta_model, module=opened.module))
-
-
-def _inputs(sample: Sample) -> dict:
-    return dict(inputs=sample.inputs, data_samples=sample.data_samples)
 
 
 def _of_one_size(samples: list[Sample]) -> list[list[int]]:

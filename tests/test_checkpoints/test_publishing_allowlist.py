@@ -395,7 +395,7 @@ TEXTS = {
     'text': '\x00\ud7ff',
     'tuple': '{"__tuple__": 5}',
     'format': '{"format": [[]]}',
-    'newer': '{"format": 3}',
+    'newer': '{"format": 4}',
 }
 
 

@@ -77,7 +77,7 @@ def test_a_batch_of_a_fixed_size_is_of_any_number(opened):
 @pytest.mark.parametrize(
     ('name', 'options', 'said'),
     [
-        (DETECTOR, dict(), 'detectors are not exported whole yet'),
+        (DETECTOR, dict(), '--size HEIGHT WIDTH'),
         (DETECTOR, dict(part='backbone'), '--size HEIGHT WIDTH'),
         (DETECTOR, dict(part='neck'), "part is 'neck'; expected one of model, backbone"),
         (SEGMENTOR, dict(part='backbone', probabilities=True), 'those of a whole segmentor'),
@@ -92,13 +92,15 @@ def test_the_tool_writes_a_file_whole_or_not_at_all(untrained, run_tool, tmp_pat
     config, weights = untrained(SEGMENTOR)
     done = run_tool('export.py', config, weights, '--part', 'backbone', '--out', tmp_path / 'out')
     assert 'opset 20' in done.stdout
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['model.onnx']
+    files = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert files == {'model.onnx', 'model.json', 'check.json', 'predict.py', 'standalone'}
+    (tmp_path / 'out' / 'notes.txt').touch()
     again = run_tool(
         *('export.py', config, weights, '--part', 'backbone', '--out', tmp_path / 'out'),
         check=False,
     )
     assert again.returncode
-    assert 'is there and not empty' in again.stderr
+    assert 'holds what is no export, such as notes.txt' in again.stderr
     script = run_tool('export.py', config, '--format', 'torchscript', '--out', 'x', check=False)
     assert script.returncode == 2
     assert 'use onnx' in script.stderr

@@ -113,10 +113,10 @@ def test_results_of_a_batch_equal_those_of_single_images_in_order(net, noise):
 
 def test_masks_and_boxes_are_those_of_the_model_itself(detector, noise):
     predictor = detector.predictor
-    sample = predictor._pipeline(noise(90, 120))
+    sample = predictor._model.pipeline(noise(90, 120))
     batch = dict(inputs=[sample.inputs], data_samples=[sample.data_samples])
-    [output] = predictor._module.test_step(batch)
-    result = predictor._result(output, None)
+    [output] = predictor._model.module.test_step(batch)
+    result = predictor._model.result(output, sample)
     assert (result.masks == output.pred_instances.masks.numpy()).all()
     assert (result.boxes == output.pred_instances.bboxes.detach().numpy()).all()
 
@@ -156,10 +156,10 @@ def test_label_maps_are_those_of_the_model_itself_however_many_classes_at_a_time
 ):
     monkeypatch.setattr(outputs, '_VALUES', block)
     predictor, image = segmentor.predictor, noise(90, 70)
-    sample = predictor._pipeline(image)
+    sample = predictor._model.pipeline(image)
     batch = dict(inputs=[sample.inputs], data_samples=[sample.data_samples])
     with torch.no_grad():
-        (expected,) = predictor._module.test_step(batch)
+        (expected,) = predictor._model.module.test_step(batch)
     expected = expected.pred_sem_seg.data[0].numpy()
     assert len(np.unique(expected)) > 1
     np.testing.assert_array_equal(predictor(image).label_map, expected)

@@ -333,7 +333,7 @@ def test_files_of_other_kinds_are_told_apart(tmp_path):
     with pytest.raises(InputError, match=r'the header of .* is damaged'):
         load_config(str(path))
     save_file({'x': torch.zeros(1)}, path, metadata={KEY: '{"format": 9}'})
-    with pytest.raises(InputError, match='is of format 9 and this version reads up to 2'):
+    with pytest.raises(InputError, match='is of format 9 and this version reads up to 3'):
         load_config(str(path))
 
 

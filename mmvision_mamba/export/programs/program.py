@@ -28,8 +28,9 @@ class Program:
         example_inputs: Of one size that it takes, on the CPU.
         input_names, output_names: In the order of its arguments and results.
         dynamic_shapes: As ``torch.export.export`` takes them.
-        task: ``'segmentation'`` or ``'features'``.
+        task: ``'detection'``, ``'segmentation'`` or ``'features'``.
         size: (height, width) of the only images that it takes; None for any.
+        limit: The most objects that a detector finds; None for no limit.
     """
 
     module: nn.Module
@@ -39,6 +40,7 @@ class Program:
     dynamic_shapes: tuple
     task: str
     size: tuple[int, int] | None
+    limit: int | None = None
 
 
 def build_program(
@@ -66,10 +68,6 @@ def build_program(
     task = 'features' if part == 'backbone' else opened.task
     if probabilities and task != 'segmentation':
         raise InputError(f'probabilities are those of a whole segmentor; this is of {task}')
-    if task == 'detection':
-        raise InputError(
-            'detectors are not exported whole yet: export the backbone alone (--part backbone)'
-        )
     model = deepcopy(opened.module).cpu().eval().requires_grad_(False)
     if size is None and isinstance(model.backbone, MambaVision):
         raise InputError(
@@ -77,22 +75,31 @@ def build_program(
             'size that the file shall be for (--size HEIGHT WIDTH)'
         )
     more: dict[str, Tensor] = {}
+    limit = None
     if task == 'features':
         module = Backbone(model.backbone)
-    else:
+    elif task == 'segmentation':
         check_segmentor(model)
         model.decode_head = fuse_conv_bn(model.decode_head)
         replace_adaptive_pools(model.decode_head)
         module = Segmentor(model, probabilities)
         more = {'size': torch.tensor([345, 456])}
+    else:
+        from .detector import detector_program  # mmdet, which segmentors do without
+
+        module = detector_program(model)
+        limit = module.limit
     names = module.output_names
-    image = torch.zeros(2, model.backbone.in_channels, *(size or (328, 520)))
+    # Images have different numbers of objects, so that a detector takes one at a time.
+    batch = 1 if task == 'detection' else 2
+    image = torch.zeros(batch, model.backbone.in_channels, *(size or (328, 520)))
     axes = (2, 3)
     if preprocess_inside:
         module = Preprocessed(module, model.data_preprocessor)
         image = image.permute(0, 2, 3, 1).to(torch.uint8)
         axes = (1, 2)
-    dynamic = dict.fromkeys((0, *axes) if size is None else (0,), Dim.DYNAMIC)
+    axes = (axes if size is None else ()) + ((0,) if batch > 1 else ())
+    dynamic = dict.fromkeys(sorted(axes), Dim.DYNAMIC)
     others = tuple({} for _ in more)
     return Program(
         module=module.eval(),
@@ -103,4 +110,5 @@ def build_program(
         dynamic_shapes=(dynamic, others) if preprocess_inside and more else (dynamic, *others),
         task=task,
         size=size,
+        limit=limit,
     )
