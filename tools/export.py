@@ -1,4 +1,4 @@
-"""Export a model, or its backbone alone, to ONNX, and prove that it answers alike."""
+"""Export a detector, a segmentor or a backbone alone to ONNX, and prove that it answers alike."""
 
 import argparse
 import sys
@@ -81,7 +81,8 @@ def main(args: argparse.Namespace) -> None:
     print(
         f'opset {export.opset}, {len(data) / 1e6:.1f} MB, {export.operators.total()} operators, '
         f'{export.seconds:.0f} s; '
-        + ('any batch, height and width' if size is None else f'any batch of {size[0]} x {size[1]}')
+        + ('one image' if program.task == 'detection' else 'any number of images')
+        + (' of any height and width' if size is None else f' of {size[1]} x {size[0]}')
     )
     sizes = PROOF_SIZES if size is None else [size] * 3
     for (height, width), off in prove(program, data, drawn_images(sizes)):

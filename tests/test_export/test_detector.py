@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -142,10 +140,7 @@ def test_mask_rcnn_in_onnx_answers_as_in_torch_for_images_of_any_size(
 
 @pytest.mark.slow
 def test_cascade_mask_rcnn_in_onnx_answers_as_in_torch(cascade, as_open, shapes, answers):
-    # MambaVision's windows are recorded for one size so far.
-    image = answers(cascade, shapes(96, 160)).image
-    program = build_program(as_open(cascade))
-    program = replace(program, example_inputs=(image,), dynamic_shapes=({},))
+    program = build_program(as_open(cascade), size=(96, 160))
     session = onnxruntime.InferenceSession(to_onnx(program).SerializeToString())
     matched = 0
     for place in range(3):
@@ -162,7 +157,7 @@ def test_nothing_found_is_tensors_of_no_row_in_onnx(small_detector, as_open, sha
     model = small_detector('mask_rcnn', 'MambaOut')
     model.roi_head.test_cfg.score_thr = 1.0
     image = answers(model, shapes(64, 96)).image
-    program = replace(build_program(as_open(model)), example_inputs=(image,), dynamic_shapes=({},))
+    program = build_program(as_open(model), size=(64, 96))
     session = onnxruntime.InferenceSession(to_onnx(program).SerializeToString())
     shapes_found = [values.shape for values in session.run(None, {'image': image.numpy()})]
     assert shapes_found == [(0, 4), (0,), (0,), (0, 28, 28)]

@@ -77,7 +77,6 @@ def test_a_batch_of_a_fixed_size_is_of_any_number(opened):
 @pytest.mark.parametrize(
     ('name', 'options', 'said'),
     [
-        (DETECTOR, dict(), '--size HEIGHT WIDTH'),
         (DETECTOR, dict(part='backbone'), '--size HEIGHT WIDTH'),
         (DETECTOR, dict(part='neck'), "part is 'neck'; expected one of model, backbone"),
         (SEGMENTOR, dict(part='backbone', probabilities=True), 'those of a whole segmentor'),
