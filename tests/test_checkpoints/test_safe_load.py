@@ -28,7 +28,7 @@ from mmvision_mamba.checkpoints import (
     safe_load,
     trust_checkpoints,
 )
-from mmvision_mamba.checkpoints.plain import to_plain
+from mmvision_mamba.checkpoints.reading.plain import to_plain
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.state_dicts import find_state_dict, strip_prefixes
 
