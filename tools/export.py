@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> None:
         ) from error
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.config import config_name
     from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove, write_export
     from mmvision_mamba.export.programs import build_program
     from mmvision_mamba.export.proof_images import drawn_images
@@ -88,7 +89,7 @@ def main(args: argparse.Namespace) -> None:
     for (height, width), off in prove(program, data, drawn_images(sizes)):
         shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
         print(f'{width} x {height}: largest differences from torch: {shown}')
-    write_export(args.out, opened, program, export, Path(args.config).stem)
+    write_export(args.out, opened, program, export, config_name(args.config))
     print(f'{args.out} is written: it runs by predict.py in it, and opens as a --model here')
 
 
