@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import doc_pages as pages
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -19,11 +20,11 @@ sys.path.append(str(Path(__file__).parents[1] / 'test_datasets' / 'test_own'))
 import formats
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
 COMMANDS = [
-    ' '.join(line.split())
-    for block in re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)
-    for line in block.replace('\\\n', ' ').splitlines()
+    ' '.join(command.split())
+    for block in pages.blocks(ROOT / 'docs' / 'own_data.md')
+    for command in block.commands
+    if not block.needs
 ]
 DETECTOR = 'mask_rcnn_mambavision_t_coco'
 SEGMENTOR = 'upernet_mambaout_tiny_ade20k'
@@ -126,9 +127,7 @@ def test_a_trained_model_is_tested_published_and_predicts(drawn, desk):
     formats.ultralytics(drawn, desk / 'my_data')
     (desk / 'new_images').symlink_to(desk / 'my_data' / 'images' / 'val')
     type_in(desk, train_command(DETECTOR))
-    # The web page serves until it is stopped: tests/test_serve opens it.
-    rest = [each for each in COMMANDS[COMMANDS.index(train_command(SEGMENTOR)) + 1 :]]
-    rest = [each for each in rest if 'serve.py' not in each]
+    rest = COMMANDS[COMMANDS.index(train_command(SEGMENTOR)) + 1 :]
     assert [re.search(r'tools/(\w+)', each)[1] for each in rest] == [
         'test',
         'publish_model',

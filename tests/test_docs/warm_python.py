@@ -1,0 +1,95 @@
+"""A ``python`` for a shell to find that has imported already what takes seconds.
+
+The server imports once and forks for each call; the program that stands on the PATH under the name
+``python`` hands it arguments, folder, variables and streams, and ends with its exit status. So
+commands run as they are typed, pipes and patterns included, each in a process of its own.
+"""
+
+import json
+import os
+import runpy
+import socket
+import stat
+import sys
+import traceback
+from pathlib import Path
+
+CALLER = """#!{python} -IS
+import json, os, socket, sys
+
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(call).to_bytes(8, 'big')], [0, 1, 2])
+    server.sendall(call)
+    sys.exit((server.recv(1) or bytes([1]))[0])
+"""
+
+
+def write_caller(path: Path, address: Path) -> None:
+    path.write_text(CALLER.format(python=sys.executable, address=str(address)))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def serve(address: str) -> None:
+    """Answer calls, one after the other, until the process is ended."""
+    import mmseg.apis  # noqa: F401
+
+    import mmvision_mamba.cli
+    import mmvision_mamba.export.self_check
+    import mmvision_mamba.inference.files.predict_files
+    import mmvision_mamba.inference.predictor  # noqa: F401
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        print('ready', flush=True)
+        while True:
+            caller, _ = server.accept()
+            with caller:
+                head, streams, *_ = socket.recv_fds(caller, 8, 3)
+                text = b''
+                while len(text) < int.from_bytes(head, 'big'):
+                    text += caller.recv(1 << 16)
+                child = os.fork()
+                if not child:
+                    server.close()
+                    _run(*json.loads(text), streams)
+                for stream in streams:
+                    os.close(stream)
+                _, status = os.waitpid(child, 0)
+                caller.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
+
+
+def _run(arguments: list[str], folder: str, variables: dict[str, str], streams: list[int]) -> None:
+    """Be the interpreter, and end."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    code: object = 0
+    try:
+        if arguments[0] == '-m':
+            sys.argv = arguments[1:]
+            sys.path.insert(0, folder)
+            runpy.run_module(arguments[1], run_name='__main__', alter_sys=True)
+        else:
+            sys.argv = arguments
+            sys.path[0] = str(Path(arguments[0]).resolve().parent)
+            runpy.run_path(arguments[0], run_name='__main__')
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == '__main__':
+    serve(sys.argv[1])
