@@ -41,6 +41,7 @@ setup(
     description='MambaVision and MambaOut for dense prediction on OpenMMLab',
     license='Apache-2.0',
     packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
+    package_data={'mmvision_mamba.export.html': ['site/*']},
     ext_modules=[kernels()],
     python_requires='>=3.10',
     install_requires=requirements('runtime'),

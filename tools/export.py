@@ -53,7 +53,12 @@ def parse_args() -> argparse.Namespace:
     add_config_options(parser, 'override the config')
     add_trust(parser)
     # Intermixed, because WEIGHTS may stand behind options.
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.format == 'html' and args.out.suffix != '.html':
+        parser.error(f'argument --out: --format html writes one file, FILE.html, and no {args.out}')
+    if args.format == 'html' and args.part != 'model':
+        parser.error('argument --part: a page shows what a whole model finds, and no backbone')
+    return args
 
 
 def _format(text: str) -> str:
@@ -116,15 +121,10 @@ def export_folder(args: argparse.Namespace, folder: Path) -> None:
 
 
 def export_page(args: argparse.Namespace) -> None:
-    from mmvision_mamba.errors import InputError
-    from mmvision_mamba.export.html.page import SUFFIX, write_page
+    from mmvision_mamba.export.html.page import write_page
     from mmvision_mamba.export.html.runtime import find_runtime
     from mmvision_mamba.standalone.description import is_exported
 
-    if args.out.suffix != SUFFIX or args.out.is_dir():
-        raise InputError(f'--out {args.out}: --format html writes one file, FILE{SUFFIX}')
-    if args.part != 'model':
-        raise InputError('--part backbone: a page shows what a whole model finds')
     runtime = find_runtime(args.runtime)  # first, as an export takes minutes
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.parent) as beside:

@@ -17,7 +17,6 @@ from ...standalone.description import DESCRIPTION, Description, parse_descriptio
 from ...standalone.onnx_file import more_outputs, refuse_external_data
 from .runtime import Runtime
 
-SUFFIX = '.html'
 _SITE = Path(__file__).parent / 'site'
 _WORKER = ('images.js', 'results.js', 'check.js', 'worker.js')
 _PAGE = ('drawing.js', 'files.js', 'page.js')
