@@ -65,6 +65,8 @@ def _become(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    paths = variables.get('PYTHONPATH', '').split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     return arguments
 
 
