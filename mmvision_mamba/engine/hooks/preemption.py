@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -151,8 +152,10 @@ class PreemptionHook(Hook):
         raise SystemExit(0)
 
 
-def _largest(*values: float) -> list[float]:
+def _largest(*values: float) -> Sequence[float]:
     """The largest of each value in any process."""
+    if get_world_size() == 1:
+        return values
     agreed = torch.tensor(values, dtype=torch.float64)
     all_reduce(agreed, 'max')
     return agreed.tolist()
