@@ -9,7 +9,6 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmvision_mamba.engine import InputError
-from mmvision_mamba.engine.hooks import nonfinite
 
 FINITE = list(range(8))
 
@@ -54,6 +53,7 @@ def build(
     **optim_wrapper,
 ):
     """A runner of 4 steps of 2 samples, or with two processes 2 of 4, or one more than resumed."""
+    torch.manual_seed(0)
     return Runner(
         Model(),
         work_dir=str(tmp_path),
@@ -136,13 +136,12 @@ def test_one_bad_batch_in_each_accumulated_step_is_not_forgotten_by_the_good_one
 
 
 @pytest.mark.parametrize('options', [dict(), dict(accumulative_counts=2)])
-def test_a_fused_optimizer_skips_by_a_flag_on_its_device(options, tmp_path, monkeypatch):
+def test_a_fused_optimizer_skips_by_a_flag_on_its_device(options, tmp_path):
     """And is in the end as one that is told by the host."""
-    skips = train(tmp_path / 'a', bad=[2], fused=True, **options)
-    monkeypatch.setattr(nonfinite, '_skips_by_flag', lambda optimizer: False)
-    told = state(train(tmp_path / 'b', bad=[2], fused=True, **options))
+    told = state(train(tmp_path / 'a', bad=[2], **options))
+    skips = train(tmp_path / 'b', bad=[2], fused=True, **options)
     for name, value in state(skips).items():
-        torch.testing.assert_close(value, told[name], rtol=0, atol=0)
+        torch.testing.assert_close(value, told[name], rtol=1e-4, atol=1e-5)
     [hook] = [hook for hook in skips.hooks if hasattr(hook, 'max_skipped')]
     assert (hook._in_a_row, hook._steps) == (0, 1 if options else 3)
 
