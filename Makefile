@@ -1,4 +1,4 @@
-# make env    the environment, in .venv
+# make env    the environment, in .venv; DEVICE=cuda or cpu in place of what the machine has
 # make demo   train and test both families on the embedded data set, on the CPU or a GPU
 # make test   the tests and the linter
 # make docs   the pages in docs/ as a site, in site/, with an environment of their own
@@ -6,6 +6,7 @@
 # make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
 VENV ?= .venv
+DEVICE ?= auto
 # A process for each core, up to eight; a file's tests share one, and what its fixtures trained.
 PYTEST = $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
@@ -18,7 +19,7 @@ SANITIZED_TESTS = $(addprefix test_ops/,test_sanitizers.py test_attention.py tes
 .PHONY: env demo test test-fast test-sanitize docs lint clean
 
 env:
-	@$(PYTHON) tools/setup_env.py --venv $(VENV)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV) --device $(DEVICE)
 
 demo: env
 	@$(VENV)/bin/python tools/demo.py

@@ -151,6 +151,24 @@ def test_without_a_gpu_sync_bn_amp_and_nccl_are_replaced():
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
 
 
+@pytest.mark.parametrize(
+    ('wrapper', 'fused'),
+    [
+        (dict(optimizer=dict(type='AdamW')), True),
+        (dict(type='OptimWrapper', optimizer=dict(type='Adam', foreach=True)), False),
+        (dict(optimizer=dict(type='AdamW', fused=False)), False),
+        (dict(type='AmpOptimWrapper', optimizer=dict(type='AdamW')), None),  # its scaler waits
+        (dict(optimizer=dict(type='SGD')), None),
+    ],
+)
+def test_on_a_gpu_adam_is_the_one_that_skips_steps_there(wrapper, fused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = Config(dict(model=dict(), optim_wrapper=wrapper))
+    fit_to_machine(cfg)
+    assert cfg.optim_wrapper.optimizer.get('fused') is fused
+    fit_to_machine(Config(dict(model=dict(), optim_wrapper=None)))
+
+
 def test_both_kinds_of_synchronised_batch_norm_are_replaced():
     node = dict(neck=dict(norm_cfg=dict(type='SyncBN')), heads=[dict(norm_cfg=dict(type='GN'))])
     node['heads'].append(dict(norm_cfg=dict(type='MMSyncBN', requires_grad=True)))
