@@ -1,4 +1,4 @@
-"""A folder to type the commands of the pages in: tools, small configs, weights put there by hand."""
+"""A folder to type commands of the pages in: tools, small configs, weights put there by hand."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The commands of the pages work as they stand there; those that say what they need are left out."""
+"""The commands of the pages work as they stand there, but for those that say what they need."""
 
 import re
 import sys
@@ -93,7 +93,7 @@ def test_a_trained_model_is_tested_published_and_predicts(drawn, desk):
 
 @pytest.fixture(scope='module')
 def laid_desk(drawn, python, tmp_path_factory) -> tuple[Desk, dict[str, str]]:
-    """A desk with all that the pages speak of, and what their words in capital letters stand for."""
+    """A desk with all that the pages speak of; what their words in capital letters stand for."""
     desk = Desk(tmp_path_factory.mktemp('desk'), python)
     folder = desk.folder
     formats.ultralytics(drawn, folder / 'my_data')
