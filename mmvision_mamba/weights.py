@@ -14,7 +14,7 @@ from rich.table import Table
 from .checkpoints.download import locate
 from .checkpoints.identify import describe
 from .checkpoints.published import PUBLISHED, Published
-from .checkpoints.safe_load import read_checkpoint
+from .checkpoints.reading import read_checkpoint
 from .errors import InputError
 from .standalone.errors import Deviation
 
@@ -39,8 +39,10 @@ def _print_table() -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog='python -m mmvision_mamba.weights', description=__doc__)
+def main(
+    arguments: list[str] | None = None, prog: str = 'python -m mmvision_mamba.weights'
+) -> None:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, dest='command')
     commands.add_parser('list', help='print the table of published weights')
     fetch = commands.add_parser('fetch', help='download, and print where the file is')

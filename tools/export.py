@@ -1,23 +1,32 @@
-"""Export a detector, a segmentor or a backbone alone to ONNX, and prove that it answers alike."""
+"""Export a detector, a segmentor or a backbone alone to ONNX, and prove that it answers alike.
+
+--format html makes one page of a whole model, or of the folder of an earlier export: it predicts in
+any browser, without a server or a network.
+"""
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from command_line import add_config_options, add_trust
 from start_up import end_at_once
 
-FORMATS = ('onnx',)
+FORMATS = ('onnx', 'html')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'config', help='config file, name of a published model, work dir or published file'
+        'config',
+        help='config file, name of a published model, work dir or published file; for html also '
+        'an exported DIR',
     )
     parser.add_argument('weights', nargs='?', help='checkpoint of CONFIG, where it is a config')
     parser.add_argument('--format', type=_format, default='onnx', help=f'one of {FORMATS}')
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='a new folder')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='a new folder; FILE.html for html'
+    )
     parser.add_argument('--part', choices=('model', 'backbone'), default='model')
     parser.add_argument(
         '--preprocess',
@@ -34,10 +43,22 @@ def parse_args() -> argparse.Namespace:
         '(default: any)',
     )
     parser.add_argument('--probabilities', action='store_true', help='those of all classes too')
+    parser.add_argument(
+        '--runtime',
+        type=Path,
+        metavar='PATH',
+        help='onnxruntime-web for html: a folder that npm installed, or the archive of npm pack '
+        '(default: npm fetches it once)',
+    )
     add_config_options(parser, 'override the config')
     add_trust(parser)
     # Intermixed, because WEIGHTS may stand behind options.
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.format == 'html' and args.out.suffix != '.html':
+        parser.error(f'argument --out: --format html writes one file, FILE.html, and no {args.out}')
+    if args.format == 'html' and args.part != 'model':
+        parser.error('argument --part: a page shows what a whole model finds, and no backbone')
+    return args
 
 
 def _format(text: str) -> str:
@@ -51,10 +72,18 @@ def _format(text: str) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.format == 'html':
+        export_page(args)
+    else:
+        export_folder(args, args.out)
+        print(f'{args.out} is written: it runs by predict.py in it, and opens as a --model here')
+
+
+def export_folder(args: argparse.Namespace, folder: Path) -> None:
     from mmvision_mamba.errors import InputError
     from mmvision_mamba.export.folder import refuse_foreign
 
-    refuse_foreign(args.out)
+    refuse_foreign(folder)
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -64,6 +93,7 @@ def main(args: argparse.Namespace) -> None:
         ) from error
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.config import config_name
     from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove, write_export
     from mmvision_mamba.export.programs import build_program
     from mmvision_mamba.export.proof_images import drawn_images
@@ -88,8 +118,23 @@ def main(args: argparse.Namespace) -> None:
     for (height, width), off in prove(program, data, drawn_images(sizes)):
         shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
         print(f'{width} x {height}: largest differences from torch: {shown}')
-    write_export(args.out, opened, program, export, Path(args.config).stem)
-    print(f'{args.out} is written: it runs by predict.py in it, and opens as a --model here')
+    write_export(folder, opened, program, export, config_name(args.config))
+
+
+def export_page(args: argparse.Namespace) -> None:
+    from mmvision_mamba.export.html.page import write_page
+    from mmvision_mamba.export.html.runtime import find_runtime
+    from mmvision_mamba.standalone.description import is_exported
+
+    runtime = find_runtime(args.runtime)  # first, as an export takes minutes
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out.parent) as beside:
+        folder = Path(args.config)
+        if not is_exported(folder):
+            folder = Path(beside, 'exported')
+            export_folder(args, folder)
+        size = write_page(args.out, folder, runtime)
+    print(f'{args.out} is written, {size / 1e6:.1f} MB: open it in a browser')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Small models, exported once for each file of tests, and an environment without torch."""
+"""Small models, exported once for all tests, and an environment without torch."""
 
 import importlib
 import importlib.util
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 from mmengine.registry import MODELS, DefaultScope
 
 from mmvision_mamba.config import load_config
@@ -52,9 +53,9 @@ model = dict(
 @pytest.fixture(scope='session')
 def segmentor(tmp_path_factory):
     """``config``, ``weights``, and ``folder`` of a segmentor exported whole."""
-    folder = tmp_path_factory.mktemp('segmentor')
     # Multiplied, or one class takes all.
-    return _exported(folder, SEGMENTOR, ADE_METAINFO, ['decode_head.conv_seg.weight'])
+    ends = ['decode_head.conv_seg.weight']
+    return _exported(_folder(tmp_path_factory, 'segmentor'), SEGMENTOR, ADE_METAINFO, ends)
 
 
 @pytest.fixture(scope='session')
@@ -62,12 +63,27 @@ def detector(tmp_path_factory):
     """``config``, ``weights``, and ``folder`` of a detector exported whole."""
     # Multiplied, so that no two of its scores or boxes are alike.
     ends = ['bbox_head.fc_cls.weight', 'bbox_head.fc_reg.weight', 'conv_logits.weight']
-    return _exported(tmp_path_factory.mktemp('detector'), DETECTOR, COCO_METAINFO, ends)
+    return _exported(_folder(tmp_path_factory, 'detector'), DETECTOR, COCO_METAINFO, ends)
+
+
+def _folder(tmp_path_factory, name: str) -> Path:
+    """One that all processes of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own) / f'exported_{name}'
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _exported(folder: Path, text: str, metainfo: dict, ends: list[str]) -> SimpleNamespace:
-    config, weights = folder / 'small.py', folder / 'small.pth'
-    config.write_text(text)
+    config, weights, exported = folder / 'small.py', folder / 'small.pth', folder / 'small'
+    with FileLock(folder / 'lock'):
+        if not exported.is_dir():  # which is there whole or not at all
+            config.write_text(text)
+            _export(config, weights, exported, metainfo, ends)
+    return SimpleNamespace(config=config, weights=weights, folder=exported)
+
+
+def _export(config: Path, weights: Path, folder: Path, metainfo: dict, ends: list[str]) -> None:
     cfg = load_config(str(config))
     importlib.import_module(f'{cfg.default_scope}.models')
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.random.fork_rng():
@@ -80,8 +96,7 @@ def _exported(folder: Path, text: str, metainfo: dict, ends: list[str]) -> Simpl
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=metainfo)), weights)
     opened = open_model(config, weights)
     program = build_program(opened)
-    write_export(folder / 'small', opened, program, export_onnx(program), 'small')
-    return SimpleNamespace(config=config, weights=weights, folder=folder / 'small')
+    write_export(folder, opened, program, export_onnx(program), 'small')
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..errors import InputError
-from .published_file import PublishedModel, read_published
+from ...errors import InputError
+from .file import PublishedModel, read_published
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 _BASES = {'mmdet': 'published_detector.py', 'mmseg': 'published_segmentor.py'}
 
 
@@ -50,8 +50,8 @@ def configs_folder() -> Path:
         if (place / '_base_').is_dir():
             return place
     raise InputError(
-        f'a published model is completed by the base configs, and neither {places[0]} nor '
-        f'{places[1]} has them: install from a clone, or give the config too'
+        f"neither {places[0]} nor {places[1]} holds this package's configs: install mmvision_mamba "
+        'again, from a wheel or a clone'
     )
 
 

@@ -11,7 +11,6 @@ import runpy
 import socket
 import stat
 import sys
-import traceback
 from pathlib import Path
 
 CALLER = """#!{python} -IS
@@ -31,15 +30,12 @@ def write_caller(path: Path, address: Path) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def serve(address: str) -> None:
-    """Answer calls, one after the other, until the process is ended."""
-    import mmseg.apis  # noqa: F401
+def serve(address: str) -> list[str]:
+    """Answer calls, one after the other, until the process is ended.
 
-    import mmvision_mamba.cli
-    import mmvision_mamba.export.self_check
-    import mmvision_mamba.inference.files.predict_files
-    import mmvision_mamba.inference.predictor  # noqa: F401
-
+    Returns:
+        In a process that is forked for a call, the arguments that it is to be run with.
+    """
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
@@ -53,43 +49,41 @@ def serve(address: str) -> None:
                     text += caller.recv(1 << 16)
                 child = os.fork()
                 if not child:
-                    server.close()
-                    _run(*json.loads(text), streams)
+                    return _become(*json.loads(text), streams)
                 for stream in streams:
                     os.close(stream)
                 _, status = os.waitpid(child, 0)
                 caller.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
 
 
-def _run(arguments: list[str], folder: str, variables: dict[str, str], streams: list[int]) -> None:
-    """Be the interpreter, and end."""
+def _become(
+    arguments: list[str], folder: str, variables: dict[str, str], streams: list[int]
+) -> list[str]:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+        os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    code: object = 0
-    try:
-        if arguments[0] == '-m':
-            sys.argv = arguments[1:]
-            sys.path.insert(0, folder)
-            runpy.run_module(arguments[1], run_name='__main__', alter_sys=True)
-        else:
-            sys.argv = arguments
-            sys.path[0] = str(Path(arguments[0]).resolve().parent)
-            runpy.run_path(arguments[0], run_name='__main__')
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    if code is not None and not isinstance(code, int):
-        print(code, file=sys.stderr)
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
+    return arguments
+
+
+def _import_packages() -> None:
+    import mmseg.apis  # noqa: F401
+
+    import mmvision_mamba.cli
+    import mmvision_mamba.engine.hooks
+    import mmvision_mamba.inference.files.predict_files
+    import mmvision_mamba.inference.predictor  # noqa: F401
 
 
 if __name__ == '__main__':
-    serve(sys.argv[1])
+    _import_packages()
+    arguments = serve(sys.argv[1])
+    # From here on it is as in the interpreter, to how it ends.
+    if arguments[0] == '-m':
+        sys.argv, sys.path[0] = arguments[1:], os.getcwd()
+        runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = arguments, str(Path(arguments[0]).resolve().parent)
+        runpy.run_path(sys.argv[0], run_name='__main__')
