@@ -143,4 +143,4 @@ def test_every_other_command_works(command, laid_desk):
 
 def test_what_ci_runs_by_itself_is_in_its_script():
     script = (pages.ROOT / '.ci' / 'run').read_text().splitlines()
-    assert set(script) >= IN_CI
+    assert all(any(line.endswith(command) for line in script) for command in IN_CI)
