@@ -1,6 +1,8 @@
-"""Every command on a page exists, with each of its options, and its arguments are accepted."""
+"""Every command on a page is one that its program takes, and Python there is Python."""
 
 import argparse
+import ast
+import importlib
 import importlib.util
 import re
 from collections.abc import Callable
@@ -189,3 +191,12 @@ def test_a_mistyped_option_a_lacking_argument_and_an_unknown_target_are_found(to
         [call] = pages.calls(wrong)
         with pytest.raises(AssertionError):
             check_call(call, tool, accepted)
+
+
+@pytest.mark.parametrize('name', pages.NAMES)
+def test_python_on_a_page_is_python_and_what_it_imports_of_the_package_exists(name):
+    for code in pages.python_blocks(ROOT / name):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith('mmvision_mamba'):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), code

@@ -7,7 +7,9 @@ import doc_pages as pages
 import pytest
 import yaml
 
-PATH = re.compile(r'(?:benchmarks|configs|docs|mmvision_mamba|requirements|tests|tools)/\w[\w./*-]*')
+PATH = re.compile(
+    r'(?:benchmarks|configs|docs|mmvision_mamba|requirements|tests|tools)/\w[\w./*-]*'
+)
 
 
 @pytest.mark.parametrize('name', pages.NAMES)
