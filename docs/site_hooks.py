@@ -13,9 +13,9 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-PAGES = ('MODEL_ZOO.md', 'SECURITY.md')
 # The README says what the first page does.
 SAME = {'README.md': 'index.md'}
+PAGES = sorted(page.name for page in ROOT.glob('*.md') if page.name not in SAME)
 IMAGES = {'.png', '.svg', '.jpg'}
 LANGUAGES = {'.py': 'python', '.json': 'json', '.yml': 'yaml', '.cff': 'yaml', '.sh': 'bash'}
 OUTSIDE = 'repository/'

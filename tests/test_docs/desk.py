@@ -2,13 +2,9 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import warm_python
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
@@ -49,11 +45,21 @@ model = dict(
 
 
 class Desk:
-    """Commands are typed in here, and have to end well."""
+    """Commands are typed in here, and have to end well.
+
+    Args:
+        folder: An empty one.
+        python: What ``python`` is in the commands.
+    """
 
     def __init__(self, folder: Path, python: Path) -> None:
-        self.folder, self._python = folder, python
+        self.folder, self._programs = folder, python.parent
         (folder / 'tools').symlink_to(ROOT / 'tools')
+        (folder / 'bin').mkdir()
+        (folder / 'bin' / 'mmvision').write_text(
+            f'#!/bin/sh\nexec python {ROOT}/mmvision.py "$@"\n'
+        )
+        (folder / 'bin' / 'mmvision').chmod(0o755)
         (folder / 'configs').mkdir()
         for name, text in SMALL.items():
             (folder / 'configs' / f'{name}.py').write_text(text.format(configs=ROOT / 'configs'))
@@ -65,7 +71,7 @@ class Desk:
     def type_in(self, command: str, **variables: str) -> str:
         """Run a line of shell; returns all that it said."""
         environment = _environment(TORCH_HOME=str(self.folder), **variables)
-        environment['PATH'] = f'{self._python}:{environment["PATH"]}'
+        environment['PATH'] = f'{self._programs}:{self.folder}/bin:{environment["PATH"]}'
         if 'train.py' in command:
             command += ' --cfg-options train_cfg.max_iters=2'
         done = subprocess.run(
@@ -78,22 +84,6 @@ class Desk:
         said = done.stdout + done.stderr
         assert done.returncode == 0, f'{command}\n{said[-3000:]}'
         return said
-
-
-@contextmanager
-def warm_pythons(folder: Path) -> Iterator[Path]:
-    """Folders with a ``python`` that has imported already, for the PATH of desks."""
-    address = folder / 'server'
-    assert len(str(address)) < 100, 'addresses of sockets are short'
-    command = [sys.executable, warm_python.__file__, str(address)]
-    with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE) as server:
-        try:
-            assert server.stdout.readline() == b'ready\n'
-            (folder / 'bin').mkdir()
-            warm_python.write_caller(folder / 'bin' / 'python', address)
-            yield folder / 'bin'
-        finally:
-            server.kill()
 
 
 def _environment(**variables: str) -> dict[str, str]:

@@ -53,6 +53,10 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(tuple(filter(None, commands)), ' '.join(needs))
 
 
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r'^```python\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 def inline_code(page: Path) -> list[str]:
     text = _FENCED.sub('', page.read_text())
     return [' '.join(code.split()) for code in re.findall(r'`([^`]+)`', text)]

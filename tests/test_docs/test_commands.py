@@ -1,6 +1,8 @@
-"""Every command on a page exists, with each of its options, and its arguments are accepted."""
+"""Every command on a page is one that its program takes, and Python there is Python."""
 
 import argparse
+import ast
+import importlib
 import importlib.util
 import re
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 import doc_pages as pages
 import pytest
 
+import mmvision
 from mmvision_mamba import weights
 from mmvision_mamba.datasets import __main__ as datasets
 from mmvision_mamba.pairing import __main__ as pairing
@@ -21,6 +24,7 @@ OTHERS = {
     *('tensorboard', 'tr'),
 }
 MODULES = {
+    'build': None,  # not of this repository
     'mmvision_mamba.datasets': datasets.main,
     'mmvision_mamba.pairing': pairing.main,
     'mmvision_mamba.weights': weights.main,
@@ -98,20 +102,37 @@ def check_call(call: list[str], tool, accepted) -> None:
     if program == 'make':
         check_make(arguments)
     elif program == 'python' and arguments[0] == '-m':
-        command_line = MODULES.get(arguments[1])
-        assert command_line, call
-        accepted(command_line, arguments[2:])
+        assert arguments[1] in MODULES, call
+        if command_line := MODULES[arguments[1]]:
+            accepted(command_line, arguments[2:])
     elif program == 'python' and arguments[0] == 'FOLDER/predict.py':
         accepted(lambda: standalone.main(Path(), '', arguments[1:]), arguments[1:])
     elif program == 'python' and arguments[0].startswith('tools/'):
         accepted(tool(Path(arguments[0]).stem), arguments[1:])
     elif program == 'python':
         check_source(arguments)
+    elif program == 'mmvision':
+        check_mmvision(arguments, tool, accepted)
     else:
         assert (ROOT / program).is_file(), call
         name, own, begin = SCRIPTS[Path(program).name]
         assert len(arguments) >= begin, call
         accepted(tool(name), [*(arguments[i] for i in own), *arguments[begin:]])
+
+
+def check_mmvision(arguments: list[str], tool, accepted) -> None:
+    """As what the one command starts."""
+    if arguments == ['--help']:
+        return
+    file = mmvision.commands().get(arguments[0])
+    assert file, arguments
+    if arguments[0] in mmvision.MODULES:
+        name = mmvision.MODULES[arguments[0]].removesuffix('.__main__')
+        check_call(['python', '-m', f'mmvision_mamba.{name}', *arguments[1:]], tool, accepted)
+    else:
+        program = [str(file.relative_to(ROOT))]
+        start = program if file.suffix == '.sh' else ['python', *program]
+        check_call([*start, *arguments[1:]], tool, accepted)
 
 
 def check_make(arguments: list[str]) -> None:
@@ -146,7 +167,7 @@ def test_commands_in_the_text_are_of_programs_and_options_that_exist(name, tool)
     for code in pages.inline_code(ROOT / name):
         if code.startswith('make '):
             check_make(code.split()[1:])
-        match = re.match(r'(?:python )?(tools/\w+)\.py\b(.*)', code)
+        match = re.match(r'(?:python )?(tools/[a-z_]+)\.py\b(.*)', code)
         if match:
             source = ''.join(
                 path.read_text()
@@ -170,3 +191,12 @@ def test_a_mistyped_option_a_lacking_argument_and_an_unknown_target_are_found(to
         [call] = pages.calls(wrong)
         with pytest.raises(AssertionError):
             check_call(call, tool, accepted)
+
+
+@pytest.mark.parametrize('name', pages.NAMES)
+def test_python_on_a_page_is_python_and_what_it_imports_of_the_package_exists(name):
+    for code in pages.python_blocks(ROOT / name):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith('mmvision_mamba'):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), code

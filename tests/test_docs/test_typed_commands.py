@@ -2,14 +2,13 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import doc_pages as pages
 import numpy as np
 import pytest
-from desk import DETECTOR, SEGMENTOR, Desk, warm_pythons
+from desk import DETECTOR, SEGMENTOR, Desk
 from PIL import Image
 
 from mmvision_mamba.datasets import draw_shapes
@@ -45,15 +44,9 @@ def drawn(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp('own') / 'shapes', num_train=6, num_val=2)
 
 
-@pytest.fixture(scope='module')
-def python(tmp_path_factory) -> Iterator[Path]:
-    with warm_pythons(tmp_path_factory.mktemp('warm')) as folder:
-        yield folder
-
-
 @pytest.fixture
-def desk(tmp_path, python) -> Desk:
-    return Desk(tmp_path, python)
+def desk(tmp_path, warm_python) -> Desk:
+    return Desk(tmp_path, warm_python)
 
 
 def train_command(config: str) -> str:
@@ -92,9 +85,9 @@ def test_a_trained_model_is_tested_published_and_predicts(drawn, desk):
 
 
 @pytest.fixture(scope='module')
-def laid_desk(drawn, python, tmp_path_factory) -> tuple[Desk, dict[str, str]]:
+def laid_desk(drawn, warm_python, tmp_path_factory) -> tuple[Desk, dict[str, str]]:
     """A desk with all that the pages speak of; what their words in capital letters stand for."""
-    desk = Desk(tmp_path_factory.mktemp('desk'), python)
+    desk = Desk(tmp_path_factory.mktemp('desk'), warm_python)
     folder = desk.folder
     formats.ultralytics(drawn, folder / 'my_data')
     lay_images(folder)
@@ -150,4 +143,4 @@ def test_every_other_command_works(command, laid_desk):
 
 def test_what_ci_runs_by_itself_is_in_its_script():
     script = (pages.ROOT / '.ci' / 'run').read_text().splitlines()
-    assert set(script) >= IN_CI
+    assert all(any(line.endswith(command) for line in script) for command in IN_CI)
