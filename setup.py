@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / 'mmvision_mamba'
 # What works on a clone, and stays there.
-OF_A_CLONE = ('demo.py', 'make_model_zoo.py', 'setup_env.py')
+OF_A_CLONE = ('cuda_compiler.py', 'demo.py', 'make_model_zoo.py', 'setup_env.py')
 
 
 class BuildWithConfigsAndTools(build_py):
