@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.analysis.report.data import read_test_data
     from mmvision_mamba.analysis.report.writing import report_detections
     from mmvision_mamba.checkpoints.durable_files import DurableLocalBackend
-    from mmvision_mamba.cli import Console, parse_options
+    from mmvision_mamba.cli import parse_options
     from mmvision_mamba.datasets.checking.before_training import check_data
     from mmvision_mamba.errors import InputError
     from mmvision_mamba.inference.image_files import read_image
@@ -75,8 +75,8 @@ def main(args: argparse.Namespace) -> None:
     html, averages = report_detections(data, found, title, [], read_image, args.images)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     DurableLocalBackend().put_text(html, args.out)
-    Console.current.report('  '.join(f'{k}: {v:.3f}' for k, v in averages.items() if v == v))
-    Console.current.report(f'Report: {args.out}')
+    print('  '.join(f'{k}: {v:.3f}' for k, v in averages.items() if v == v))
+    print(f'Report: {args.out}')
 
 
 def find(args: argparse.Namespace, data: 'DetectionData') -> 'Detections':

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from mmvision_mamba.cli import Console, run
+from mmvision_mamba.errors import InputError
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 DETECTOR = str(TOOLS.parent / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py')
 
 
 @pytest.fixture
-def analyze(monkeypatch, tmp_path, shapes_data, capfd):
-    """Call the tool in an empty folder; gives exit status and what was printed."""
+def analyze(monkeypatch, tmp_path, shapes_data, capsys):
+    """Call the tool in an empty folder; gives what it printed."""
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMVISION_DATA', str(shapes_data))
@@ -25,13 +25,8 @@ def analyze(monkeypatch, tmp_path, shapes_data, capfd):
 
     def call(*args):
         monkeypatch.setattr(sys, 'argv', ['analyze.py', *map(str, args)])
-        try:
-            run(tool.main, tool.parse_args(), console=Console(False))
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
+        tool.main(tool.parse_args())
+        return capsys.readouterr().out
 
     return call
 
@@ -50,9 +45,7 @@ def predictions(shapes_data, tmp_path_factory):
 
 
 def test_predictions_are_reported_on(analyze, predictions):
-    status, printed = analyze(DETECTOR, predictions, '--images', 1)
-    assert status == 0, printed
-    assert 'bbox_AP75: 0.' in printed
+    assert 'bbox_AP75: 0.' in analyze(DETECTOR, predictions, '--images', 1)
     html = Path('report.html').read_text()
     assert '<h1>predictions.json on the test data of mask_rcnn_mambavision_demo_shapes</h1>' in html
     assert 'The predictions have no masks.' in html
@@ -60,12 +53,11 @@ def test_predictions_are_reported_on(analyze, predictions):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_run_and_reported_on(analyze, untrained):
+def test_a_checkpoint_is_run_and_reported_on(run_tool, untrained, shapes_data, tmp_path):
     config, weights = untrained('mask_rcnn_mambavision_demo_shapes')
-    status, printed = analyze(config, weights, '--out', 'there/is.html', '--device', 'cpu')
-    assert status == 0, printed
-    assert 'segm_AP: 0.' in printed
-    assert 'Errors of masks' in Path('there/is.html').read_text()
+    args = (config, weights, '--out', 'there/is.html', '--device', 'cpu')
+    assert 'segm_AP: 0.' in run_tool('analyze.py', *args, data=shapes_data).stdout
+    assert 'Errors of masks' in (tmp_path / 'there' / 'is.html').read_text()
 
 
 @pytest.mark.parametrize(
@@ -77,13 +69,11 @@ def test_a_checkpoint_is_run_and_reported_on(analyze, untrained):
     ],
 )
 def test_a_mistake_is_one_sentence(analyze, model, message):
-    status, printed = analyze(DETECTOR, model)
-    assert status == 2
-    assert message in printed.splitlines()[-1]
-    assert 'Traceback' not in printed
+    with pytest.raises(InputError, match=message):
+        analyze(DETECTOR, model)
     assert not Path('report.html').exists()
 
 
 def test_a_folder_is_no_report(analyze, predictions, tmp_path):
-    status, printed = analyze(DETECTOR, predictions, '--out', tmp_path)
-    assert (status, 'is a folder: give the name of a file' in printed) == (2, True)
+    with pytest.raises(InputError, match='is a folder: give the name of a file'):
+        analyze(DETECTOR, predictions, '--out', tmp_path)
