@@ -1,10 +1,15 @@
 """A model's predictions on a data set, as the analyses take them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
-from ..analysis.report.data import DetectionData
+import numpy as np
+
+from ..analysis.report.data import DetectionData, SegmentationData
 from ..analysis.report.detection.objects import Detections, ranked
+from ..analysis.report.segmentation.reading import LabelMaps
 from ..errors import InputError
+from .files.progress import ImageProgress
 from .predictor import Predictor
 
 
@@ -37,6 +42,32 @@ def detect_data(
         masks += [entry['segmentation'] for entry in entries if 'segmentation' in entry]
         advance()
     return ranked(image, label, scores, boxes, masks if masks or not scores else None)
+
+
+def segment_data(
+    predictor: Predictor, data: SegmentationData, progress: ImageProgress
+) -> LabelMaps:
+    """Predictions on the images of a data set, made when they are asked for.
+
+    Args:
+        predictor: A segmentor of the classes of the data.
+        data: The images.
+        progress: Counts them, in the first pass over all of them.
+
+    Raises:
+        InputError: The classes are others; on predicting, an image cannot be read.
+    """
+    _check_classes(predictor, data.class_names, 'segmentation')
+
+    def predict(places: Iterable[int]) -> Iterator[np.ndarray]:
+        first = not progress.done
+        with progress if first else nullcontext():
+            for result in predictor.stream(data.paths[place] for place in places):
+                if first:
+                    progress.advance()
+                yield result.label_map.astype(np.int64)
+
+    return predict
 
 
 def _check_classes(predictor: Predictor, class_names: tuple[str, ...], task: str) -> None:

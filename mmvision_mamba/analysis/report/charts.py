@@ -13,6 +13,7 @@ BLUE, GREY = COLORS[0], '#8a8a8a'
 _WIDTH, _HEIGHT = 460, 320
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 12, 14, 46
 _DARK = np.array([8, 48, 107])  # what white turns to in heat maps
+_MANY, _LEAST_SHARE = 26, 0.001  # of more classes, shares below this are not drawn
 _NAME = 20  # characters of a class's name beside a heat map
 
 
@@ -138,14 +139,15 @@ def change_bar(change: float, most: float, title: str, width: int = 180) -> str:
 
 
 def heat_map(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], unit: str) -> str:
-    """A confusion matrix, each row's shares darker the larger they are.
+    """A confusion matrix, each row's shares darker the larger they are; of many classes those of
+    a thousandth and more.
 
     Args:
         matrix: (rows, columns) counts.
         rows, columns: True and predicted classes, plain text.
         unit: Of the counts, such as ``objects``.
     """
-    side = 40 if len(rows) <= 12 else 26 if len(rows) <= 26 else 14
+    side = 40 if len(rows) <= 12 else 26 if len(rows) <= _MANY else 14
     size = 12 if side > 14 else 11
     left = 10 + round(0.62 * size * min(_NAME, max(map(len, [*rows, *columns]))))
     width, height = left + 24 + side * len(columns) + 2, left + 24 + side * len(rows) + 2
@@ -162,7 +164,8 @@ def heat_map(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], un
     for j, name in enumerate(columns):
         x = left + 24 + side * (j + 0.5) + size / 3
         parts.append(_name(name, f'transform="translate({x:.1f} {left + 18}) rotate(-90)"', size))
-    for i, j in np.argwhere(matrix):
+    least = _LEAST_SHARE if len(rows) > _MANY else 0
+    for i, j in np.argwhere((matrix > 0) & (shares >= least)):
         parts.append(_cell(i, j, matrix[i, j], shares[i, j], left + 24, side, rows, columns, unit))
     return (
         f'<div class="scroll"><svg width="{width}" height="{height}" '

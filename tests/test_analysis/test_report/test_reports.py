@@ -10,7 +10,7 @@ from reader import Reader, needs_browser
 from mmvision_mamba.analysis.report.data import DetectionData
 from mmvision_mamba.analysis.report.detection.objects import read_truth
 from mmvision_mamba.analysis.report.detection.reading import read_detections
-from mmvision_mamba.analysis.report.writing import report_detections
+from mmvision_mamba.analysis.report.writing import Look, report_detections
 from mmvision_mamba.datasets.shapes import THING_CLASSES
 
 WIDTHS = (1280, 390)  # of a laptop and a telephone
@@ -40,7 +40,7 @@ def drawn(shapes_data, evaluated):
 
 @pytest.fixture(scope='module')
 def detection_report(drawn, tmp_path_factory):
-    html, averages = report_detections(*drawn, 'A detector', ['A fact.'], read_image, images=3)
+    html, averages = report_detections(*drawn, Look('A detector', read_image, images=3))
     path = tmp_path_factory.mktemp('report') / 'detection.html'
     path.write_text(html)
     return path, averages
@@ -67,7 +67,7 @@ def test_many_classes_of_long_names_are_legible(reader, made_up, tmp_path):
     truth, found, _ = made_up
     names = [f'a class with a rather long name, number {i}' for i in range(len(truth.class_names))]
     data = DetectionData(replace(truth, class_names=tuple(names)), ('bbox',), [None] * 100)
-    html, _ = report_detections(data, found, 'Many', [], read_image, images=1)
+    html, _ = report_detections(data, found, Look('Many', read_image, images=1))
     path = tmp_path / 'many.html'
     path.write_text(html)
     for width in WIDTHS:
@@ -87,7 +87,7 @@ def test_names_of_a_stranger_are_text(reader, drawn, tmp_path):
     names = tuple(f'{HOSTILE}{i}' for i in range(len(THING_CLASSES)))
     truth = replace(data.truth, class_names=names, names=[HOSTILE] * len(data.paths))
     data = replace(data, truth=truth)
-    html, _ = report_detections(data, found, HOSTILE, [HOSTILE], read_image, images=1)
+    html, _ = report_detections(data, found, Look(HOSTILE, read_image, images=1))
     path = tmp_path / 'hostile.html'
     path.write_text(html)
     reader.open(path, 1280)
@@ -106,7 +106,7 @@ def test_a_report_needs_nothing_beside_it(detection_report):
 def test_an_image_that_is_not_there_is_said(drawn):
     data, found = drawn
     data = replace(data, paths=[None] * len(data.paths))
-    html, _ = report_detections(data, found, 'No images', [], read_image, images=1)
+    html, _ = report_detections(data, found, Look('No images', read_image, images=1))
     assert 'is not in the data set' in html
 
 
@@ -121,6 +121,6 @@ def test_a_model_that_finds_nothing_is_reported_on(drawn):
         masks=None,
         rank=found.rank[:0],
     )
-    html, averages = report_detections(data, nothing, 'Nothing', [], read_image)
+    html, averages = report_detections(data, nothing, Look('Nothing', read_image))
     assert averages['bbox_AP'] == 0
     assert '0 detections.' in html

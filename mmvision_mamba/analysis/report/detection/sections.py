@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..charts import Line, bar, heat_map, line_chart, spark_line
+from ..confused import most_confused
 from ..page import Section, figure, number, paragraph, table
 from ..photos import ImageReader
 from .confusion import confusion_matrix
@@ -18,7 +19,6 @@ from .precision import RECALLS, STATS, Scores
 
 TITLES = {'bbox': 'boxes', 'segm': 'masks'}
 _SIZES = ('all', 'small, up to 32² pixels', 'medium, up to 96²', 'large')
-_PAIRS = 15  # of classes taken for each other that are listed
 
 
 def measure(truth: Truth, found: Detections, iou_types: Sequence[str]) -> dict[str, Scores]:
@@ -227,29 +227,6 @@ def _confusion(scores: Scores) -> str:
     return (
         about + heat_map(matrix, names, names, 'objects') + most_confused(matrix, truth.class_names)
     )
-
-
-def most_confused(matrix: np.ndarray, names: Sequence[str], unit: str = 'objects') -> str:
-    """Pairs of classes that are most often taken for each other, as a table.
-
-    Args:
-        matrix: Counts, rows and columns of K classes, and maybe of background behind them.
-        names: Of the K classes.
-        unit: Of the counts.
-    """
-    classes = len(names)
-    off = matrix[:classes, :classes] * ~np.eye(classes, dtype=bool)
-    of_class = matrix.sum(axis=1)
-    order = np.argsort(-off, axis=None, kind='stable')[:_PAIRS]
-    rows = [
-        [escape(names[i]), escape(names[j]), f'{off[i, j]:,}', f'{off[i, j] / of_class[i]:.1%}']
-        for i, j in zip(*np.unravel_index(order, off.shape))
-        if off[i, j]
-    ]
-    if not rows:
-        return ''
-    head = ['class', 'taken for', unit, 'of the class']
-    return '<h3>Most often confused</h3>' + table(head, rows, text=(0, 1))
 
 
 def _mean_over_classes(precision: np.ndarray) -> np.ndarray:
