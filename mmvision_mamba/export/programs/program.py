@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...inference.opening import OpenModel
 from .backbone import Backbone
 from .pooling import replace_adaptive_pools
-from .preprocess import Preprocessed
+from .preprocess import Normalise, Preprocessed
 from .segmentor import Segmentor, check_segmentor
 
 PARTS = ('model', 'backbone')
@@ -30,6 +30,7 @@ class Program:
         dynamic_shapes: As ``torch.export.export`` takes them.
         task: ``'detection'``, ``'segmentation'`` or ``'features'``.
         size: (height, width) of the only images that it takes; None for any.
+        normalise: From an image's bytes to what the model takes.
         limit: The most objects that a detector finds; None for no limit.
     """
 
@@ -40,6 +41,7 @@ class Program:
     dynamic_shapes: tuple
     task: str
     size: tuple[int, int] | None
+    normalise: Normalise
     limit: int | None = None
 
 
@@ -110,5 +112,6 @@ def build_program(
         dynamic_shapes=(dynamic, others) if preprocess_inside and more else (dynamic, *others),
         task=task,
         size=size,
+        normalise=Normalise(model.data_preprocessor).eval(),
         limit=limit,
     )
