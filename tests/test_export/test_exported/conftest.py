@@ -50,22 +50,34 @@ model = dict(
 
 
 @pytest.fixture(scope='session')
-def segmentor(tmp_path_factory):
-    """``config``, ``weights``, and ``folder`` of a segmentor exported whole."""
+def made_segmentor(tmp_path_factory):
+    """``config`` and ``weights`` of a segmentor."""
     folder = tmp_path_factory.mktemp('segmentor')
     # Multiplied, or one class takes all.
-    return _exported(folder, SEGMENTOR, ADE_METAINFO, ['decode_head.conv_seg.weight'])
+    return _made(folder, SEGMENTOR, ADE_METAINFO, ['decode_head.conv_seg.weight'])
 
 
 @pytest.fixture(scope='session')
-def detector(tmp_path_factory):
-    """``config``, ``weights``, and ``folder`` of a detector exported whole."""
+def made_detector(tmp_path_factory):
+    """``config`` and ``weights`` of a detector."""
     # Multiplied, so that no two of its scores or boxes are alike.
     ends = ['bbox_head.fc_cls.weight', 'bbox_head.fc_reg.weight', 'conv_logits.weight']
-    return _exported(tmp_path_factory.mktemp('detector'), DETECTOR, COCO_METAINFO, ends)
+    return _made(tmp_path_factory.mktemp('detector'), DETECTOR, COCO_METAINFO, ends)
 
 
-def _exported(folder: Path, text: str, metainfo: dict, ends: list[str]) -> SimpleNamespace:
+@pytest.fixture(scope='session')
+def segmentor(made_segmentor):
+    """``config``, ``weights``, and ``folder`` of a segmentor exported whole."""
+    return _exported(made_segmentor)
+
+
+@pytest.fixture(scope='session')
+def detector(made_detector):
+    """``config``, ``weights``, and ``folder`` of a detector exported whole."""
+    return _exported(made_detector)
+
+
+def _made(folder: Path, text: str, metainfo: dict, ends: list[str]) -> SimpleNamespace:
     config, weights = folder / 'small.py', folder / 'small.pth'
     config.write_text(text)
     cfg = load_config(str(config))
@@ -78,10 +90,15 @@ def _exported(folder: Path, text: str, metainfo: dict, ends: list[str]) -> Simpl
     for end in ends:
         next(value for name, value in state.items() if name.endswith(end)).mul_(60)
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=metainfo)), weights)
-    opened = open_model(config, weights)
+    return SimpleNamespace(config=config, weights=weights)
+
+
+def _exported(made: SimpleNamespace) -> SimpleNamespace:
+    folder = made.config.with_name('small')
+    opened = open_model(made.config, made.weights)
     program = build_program(opened)
-    write_export(folder / 'small', opened, program, export_onnx(program), 'small')
-    return SimpleNamespace(config=config, weights=weights, folder=folder / 'small')
+    write_export(folder, opened, program, export_onnx(program), 'small')
+    return SimpleNamespace(config=made.config, weights=made.weights, folder=folder)
 
 
 @pytest.fixture
