@@ -1,10 +1,12 @@
-# make env    the environment, in .venv
+# make env    the environment, in .venv; DEVICE=cuda or cpu in place of what the machine has
 # make demo   train and test both families on the embedded data set, on the CPU or a GPU
 # make test   the tests and the linter
+# make docs   the pages in docs/ as a site, in site/, with an environment of their own
 # make test-fast      what needs no training in processes of its own, for the daily round
 # make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
 VENV ?= .venv
+DEVICE ?= auto
 # A process for each core, up to eight; a file's tests share one, and what its fixtures trained.
 PYTEST = $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
@@ -14,10 +16,10 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sani
 SANITIZED_TESTS = $(addprefix test_ops/,test_sanitizers.py test_attention.py test_batch_norm.py \
 	test_scan/test_cpu.py test_scan/test_selective_scan.py) test_tools/test_signals_in_mid_step.py
 
-.PHONY: env demo test test-fast test-sanitize lint clean
+.PHONY: env demo test test-fast test-sanitize docs lint clean
 
 env:
-	@$(PYTHON) tools/setup_env.py --venv $(VENV)
+	@$(PYTHON) tools/setup_env.py --venv $(VENV) --device $(DEVICE)
 
 demo: env
 	@$(VENV)/bin/python tools/demo.py
@@ -39,9 +41,20 @@ test-sanitize: env
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(VENV)/bin/pytest $(addprefix tests/,$(SANITIZED_TESTS))
 
+DOCS = build/docs
+
+docs: $(DOCS)/installed
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
+$(DOCS)/installed: requirements/docs.txt requirements/constraints.txt
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/pip install -qq --disable-pip-version-check \
+		-c requirements/constraints.txt -r requirements/docs.txt
+	@touch $@
+
 lint: env
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build/sanitized work_dirs data/shapes
+	rm -rf $(VENV) build/sanitized $(DOCS) site work_dirs data/shapes

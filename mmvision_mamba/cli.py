@@ -14,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
 from .build_errors import explain_build_error, last_message
+from .config import config_name
 from .engine.console import Console
 from .engine.hooks import ProgressHook
 from .errors import InputError
@@ -50,7 +51,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        name = '_'.join(filter(None, (Path(args.config).stem, args.backbone)))
+        name = '_'.join(filter(None, (config_name(args.config), args.backbone)))
         cfg.work_dir = str(Path('work_dirs', name))
     if Console.current is not None:
         Console.current.cfg = cfg

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from .checkpoints.published_files import SUFFIX, read_published
-from .checkpoints.published_files.reader_config import config_around
+from .checkpoints.published_files.reader_config import config_around, configs_folder
 from .errors import InputError
 
 # What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by
@@ -35,6 +34,7 @@ _RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cf
 }
 # Names of variables that mmdet's and mmseg's configs use, close to those of keys.
 _VARIABLES = {'train_pipeline', 'test_pipeline'}
+_OWN = __package__
 # Options of a data loader that only its worker processes take.
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
@@ -59,9 +59,8 @@ def read_config_file(path: str) -> Config:
     """Read a config without options.
 
     Args:
-        path: A config file; ``mmdet::...`` or ``mmseg::...``, one that the installed package
-            ships; or a published model, around which this package's own base config for its task
-            is put.
+        path: What :func:`find_config` takes; or a published model, around which this package's own
+            base config for its task is put.
 
     Raises:
         InputError: No such file, a file that does not parse, or a key that looks mistyped.
@@ -70,6 +69,36 @@ def read_config_file(path: str) -> Config:
     for key in cfg:
         _check_top_level(key, path)
     return cfg
+
+
+def find_config(path: str) -> Path:
+    """The file that a config is called by.
+
+    Args:
+        path: A file; the name of one of this package's configs, with or without ``.py``, for which
+            ``configs/NAME.py`` will do too; or ``mmdet::PATH``, ``mmseg::PATH`` or
+            ``mmvision_mamba::NAME``, one that the installed package ships.
+
+    Raises:
+        InputError: No such file.
+    """
+    if '::' in path:
+        return _shipped(path)
+    file = Path(path)
+    if file.is_file():
+        return file
+    hint = _similar_config(file)
+    if file.parent in (Path(), Path('configs')):
+        named = configs_folder() / f'{file.name.removesuffix(".py")}.py'
+        if named.is_file():
+            return named
+        hint = hint or _similar_config(named)
+    raise InputError(f'config {path} does not exist{hint}')
+
+
+def config_name(path: str) -> str:
+    """What a run of a config is named by, which is given as :func:`find_config` takes it."""
+    return Path(path.rpartition('::')[2]).stem
 
 
 def merge_options(cfg: Config, options: dict, path: str) -> None:
@@ -104,12 +133,12 @@ def _fit_to_workers(loader: dict) -> None:
 
 
 def _read_file(path: str) -> Config:
-    file = _shipped(path) if '::' in path else Path(path)
-    if not file.is_file():
-        raise InputError(f'config {path} does not exist{_similar_config(file)}')
+    file = find_config(path)
     try:
-        with _mmseg_under_its_own_name():
+        with _bases_that_packages_ship():
             return Config.fromfile(file)
+    except InputError:
+        raise
     except Exception as error:  # it is a program, and imports others: whatever it raises is its own
         raise InputError(
             f'config {path} cannot be read: {type(error).__name__}: {error}'
@@ -117,26 +146,41 @@ def _read_file(path: str) -> Config:
 
 
 @contextmanager
-def _mmseg_under_its_own_name() -> Iterator[None]:
-    """MMEngine looks for a base in ``mmseg::`` under a distribution's name, which may be another's.
+def _bases_that_packages_ship() -> Iterator[None]:
+    """Find ``package::...`` in a config's ``_base_`` as on a command line.
 
-    Under the module's name it finds it either way, as it does mmdet's.
+    MMEngine itself finds mmdet's, mmseg's under a distribution's name, which may be another's, and
+    none of a package that it does not know.
     """
-    distribution = MODULE2PACKAGE['mmseg']
-    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    stock = Config._get_cfg_path
+
+    def find(base: str, config: str) -> tuple[str, str | None]:
+        if '::' not in base:
+            return stock(base, config)
+        package = base.partition('::')[0]
+        return str(_shipped(base)), None if package == _OWN else package
+
+    Config._get_cfg_path = staticmethod(find)
     try:
         yield
     finally:
-        MODULE2PACKAGE['mmseg'] = distribution
+        Config._get_cfg_path = staticmethod(stock)
 
 
 def fit_to_machine(cfg: Config) -> None:
     """Where there is no GPU, replace in place what only a GPU can do, and say so.
 
     SyncBN becomes BN, mixed precision float32, NCCL gloo; ``DistributedDataParallel`` is told of
-    no device.
+    no device. Where there is one, Adam and AdamW are torch's fused ones: they skip a step whose
+    gradients are not finite without the host waiting for the GPU (NonFiniteLossHook). Under
+    mixed precision the loss scaler waits anyway.
     """
     if torch.cuda.is_available():
+        wrapper = cfg.get('optim_wrapper') or {}
+        optimizer = wrapper.get('optimizer') or {}
+        plain = wrapper.get('type', 'OptimWrapper') == 'OptimWrapper'
+        if plain and optimizer.get('type') in ('Adam', 'AdamW'):
+            optimizer.setdefault('fused', 'foreach' not in optimizer)
         return
     wrapper = cfg.get('optim_wrapper') or {}  # None where a base's is taken out
     if wrapper.get('type') == 'AmpOptimWrapper':
@@ -245,14 +289,20 @@ def _few(word: str, names: list[str]) -> str:
 
 
 def _shipped(path: str) -> Path:
-    """The file that ``package::path`` names, of which MMEngine by itself finds mmdet's alone."""
+    """The file that ``package::path`` names."""
     package, _, inner = path.partition('::')
-    if package not in ('mmdet', 'mmseg'):
-        raise InputError(f'config {path}: configs are shipped by mmdet:: and mmseg::')
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise InputError(f'config {path}: {package} is not installed')
-    return Path(spec.submodule_search_locations[0], '.mim', 'configs', inner)
+    if package not in ('mmdet', 'mmseg', _OWN):
+        raise InputError(f'config {path}: configs are shipped by mmdet::, mmseg:: and {_OWN}::')
+    if package == _OWN:
+        file = configs_folder() / (inner if inner.endswith('.py') else f'{inner}.py')
+    else:
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise InputError(f'config {path}: {package} is not installed')
+        file = Path(spec.submodule_search_locations[0], '.mim', 'configs', inner)
+    if not file.is_file():
+        raise InputError(f'config {path} does not exist{_similar_config(file)}')
+    return file
 
 
 def _similar_config(file: Path) -> str:

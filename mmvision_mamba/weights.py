@@ -39,8 +39,10 @@ def _print_table() -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog='python -m mmvision_mamba.weights', description=__doc__)
+def main(
+    arguments: list[str] | None = None, prog: str = 'python -m mmvision_mamba.weights'
+) -> None:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, dest='command')
     commands.add_parser('list', help='print the table of published weights')
     fetch = commands.add_parser('fetch', help='download, and print where the file is')

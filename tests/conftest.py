@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from warm_python import write_caller
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -90,8 +93,30 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture(scope='session')
+def warm_python(tmp_path_factory) -> Iterator[Path]:
+    """A program that runs Python's files as Python does, in processes that have imported already.
+
+    Importing mmdet and mmseg takes each of them six seconds of a core.
+    """
+    with TemporaryDirectory() as folder:  # a socket's path is short
+        address, program = Path(folder, 'socket'), Path(folder, 'python')
+        write_caller(program, address)
+        server = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name('warm_python.py'), address],
+            env=dict(os.environ, OMP_NUM_THREADS='2'),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while server.stdout.readline() != 'ready\n':
+            assert server.poll() is None
+        yield program
+        server.kill()
+        server.wait()
+
+
 @pytest.fixture
-def run_tool(tmp_path):
+def run_tool(tmp_path, warm_python):
     """Run a command line of the project in an empty folder; returns the finished process."""
 
     def run(tool: str, *args, data: Path | None = None, cwd: Path = tmp_path, check: bool = True):
@@ -100,7 +125,7 @@ def run_tool(tmp_path):
         if data is not None:
             environment['MMVISION_DATA'] = str(data)
         path = ROOT / 'tools' / tool if not tool.startswith('/') else Path(tool)
-        command = ['bash' if path.suffix == '.sh' else sys.executable, path, *args]
+        command = ['bash' if path.suffix == '.sh' else warm_python, path, *args]
         done = subprocess.run(
             list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True
         )

@@ -7,7 +7,13 @@ import torch
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from mmvision_mamba.config import fit_to_machine, load_config, replace_sync_bn
+from mmvision_mamba.config import (
+    config_name,
+    find_config,
+    fit_to_machine,
+    load_config,
+    replace_sync_bn,
+)
 from mmvision_mamba.engine import InputError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -145,6 +151,24 @@ def test_without_a_gpu_sync_bn_amp_and_nccl_are_replaced():
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
 
 
+@pytest.mark.parametrize(
+    ('wrapper', 'fused'),
+    [
+        (dict(optimizer=dict(type='AdamW')), True),
+        (dict(type='OptimWrapper', optimizer=dict(type='Adam', foreach=True)), False),
+        (dict(optimizer=dict(type='AdamW', fused=False)), False),
+        (dict(type='AmpOptimWrapper', optimizer=dict(type='AdamW')), None),  # its scaler waits
+        (dict(optimizer=dict(type='SGD')), None),
+    ],
+)
+def test_on_a_gpu_adam_is_the_one_that_skips_steps_there(wrapper, fused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = Config(dict(model=dict(), optim_wrapper=wrapper))
+    fit_to_machine(cfg)
+    assert cfg.optim_wrapper.optimizer.get('fused') is fused
+    fit_to_machine(Config(dict(model=dict(), optim_wrapper=None)))
+
+
 def test_both_kinds_of_synchronised_batch_norm_are_replaced():
     node = dict(neck=dict(norm_cfg=dict(type='SyncBN')), heads=[dict(norm_cfg=dict(type='GN'))])
     node['heads'].append(dict(norm_cfg=dict(type='MMSyncBN', requires_grad=True)))
@@ -159,3 +183,58 @@ def test_a_config_without_training_is_fitted_too():
     fit_to_machine(cfg)
     if not torch.cuda.is_available():
         assert cfg.model.neck.norm_cfg.type == 'BN'
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mask_rcnn_mambavision_t_coco',
+        'mask_rcnn_mambavision_t_coco.py',
+        'configs/mask_rcnn_mambavision_t_coco.py',
+        'mmvision_mamba::mask_rcnn_mambavision_t_coco.py',
+        'mmvision_mamba::mask_rcnn_mambavision_t_coco',
+    ],
+)
+def test_a_config_of_this_package_is_found_by_its_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == Path(MASK_RCNN)
+    assert config_name(name) == 'mask_rcnn_mambavision_t_coco'
+
+
+def test_a_file_of_ones_own_comes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Path('mask_rcnn_mambavision_t_coco.py')
+    own.touch()
+    assert find_config(str(own)) == own
+
+
+@pytest.mark.parametrize(
+    'name', ['mask_rcn_mambavision_t_coco', 'configs/mask_rcn_mambavision_t.py']
+)
+def test_a_mistyped_name_of_a_config_gets_the_nearest(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f'{name} does not exist; .* mask_rcnn_mambavision_t_coco'):
+        load_config(name)
+
+
+@pytest.mark.parametrize(
+    ('base', 'method'),
+    [
+        ('mmvision_mamba::mask_rcnn_mambavision_t_coco.py', 'MaskRCNN'),
+        ('mmvision_mamba::upernet_mambavision_t_ade20k', 'EncoderDecoder'),
+        ('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', 'RetinaNet'),
+        ('mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'EncoderDecoder'),
+    ],
+)
+def test_a_base_may_be_one_that_a_package_ships(base, method, tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text(f'_base_ = {base!r}\nwork_dir = "mine"\n')
+    cfg = load_config(str(own))
+    assert (cfg.model.type, cfg.work_dir) == (method, 'mine')
+
+
+def test_a_base_that_no_package_ships_is_named_with_the_nearest(tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text("_base_ = 'mmvision_mamba::mask_rcn_mambavision_t_coco.py'\n")
+    with pytest.raises(InputError, match=r'::mask_rcn_.* not exist; .* mask_rcnn_mambavision_t'):
+        load_config(str(own))

@@ -62,3 +62,12 @@ def test_every_room_has_its_layer():
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == '.py'}
     rooms |= {path.parent.name for path in PACKAGE.glob('*/__init__.py')}
     assert rooms == set(HEIGHT) - {'__main__'}
+
+
+def test_the_picture_of_the_layout_has_every_room_above_what_it_may_import():
+    page = (PACKAGE.parent / 'CONTRIBUTING.md').read_text()
+    picture = page.partition('mmvision_mamba/\n')[2].partition('\nconfigs/')[0]
+    drawn = [line.split()[0].removesuffix('.py').rstrip('/') for line in picture.splitlines()]
+    heights = [HEIGHT[room] for room in drawn]
+    assert heights == sorted(heights, reverse=True)
+    assert set(drawn) >= {path.parent.name for path in PACKAGE.glob('*/__init__.py')}

@@ -9,6 +9,7 @@ import mmengine
 import pytest
 import supervision
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import Runner
@@ -50,11 +51,10 @@ def runner_says_what_it_loads():
     return all(f'self.{name} = ' in source for name in ('_train_loop', '_resume', '_load_from'))
 
 
-def a_base_of_mmseg_is_looked_for_under_the_name_of_a_table():
-    from mmengine.config.utils import MODULE2PACKAGE, _get_package_and_cfg_path
-
-    source = inspect.getsource(_get_package_and_cfg_path)
-    return MODULE2PACKAGE['mmseg'] == 'mmsegmentation' and 'MODULE2PACKAGE[package]' in source
+def bases_of_a_config_are_looked_for_by_this_method():
+    parameters = inspect.signature(Config._get_cfg_path).parameters
+    called = 'base_cfg_path, scope = Config._get_cfg_path('
+    return list(parameters) == ['cfg_path', 'filename'] and called in inspect.getsource(Config)
 
 
 def constructor_checks_its_options_by_this_method():
@@ -85,7 +85,7 @@ DOORS = [
     (data_parallel_strategy_saves_and_loads_by_these_methods, mmengine, '0.10.12'),
     (checkpoint_hook_saves_by_these_methods, mmengine, '0.10.12'),
     (runner_says_what_it_loads, mmengine, '0.10.12'),
-    (a_base_of_mmseg_is_looked_for_under_the_name_of_a_table, mmengine, '0.10.12'),
+    (bases_of_a_config_are_looked_for_by_this_method, mmengine, '0.10.12'),
     (constructor_checks_its_options_by_this_method, mmengine, '0.10.12'),
 ]
 

@@ -16,7 +16,9 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the arguments that training and testing have in common in mmdet and mmseg."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        'config', help='config file, or one that mmdet or mmseg ships: mmdet::PATH, mmseg::PATH'
+        'config',
+        help="config file, name of one of this package's, or one that mmdet or mmseg ships: "
+        'mmdet::PATH, mmseg::PATH',
     )
     parser.add_argument(
         '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'

@@ -42,6 +42,20 @@ def parse_args() -> argparse.Namespace:
         help='of the only images that the file takes, in pixels; MambaVision needs it '
         '(default: any)',
     )
+    parser.add_argument(
+        '--precision',
+        choices=('float32', 'fp16', 'int8'),
+        default='float32',
+        help='fp16: weights of half the size, computed in float32; int8: convolutions and linears '
+        'computed in 8 bits',
+    )
+    parser.add_argument(
+        '--calibrate',
+        type=Path,
+        metavar='FOLDER',
+        help="of images to take int8's ranges from (default: the config's training images where "
+        'they are there, else drawn ones)',
+    )
     parser.add_argument('--probabilities', action='store_true', help='those of all classes too')
     parser.add_argument(
         '--runtime',
@@ -58,6 +72,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'argument --out: --format html writes one file, FILE.html, and no {args.out}')
     if args.format == 'html' and args.part != 'model':
         parser.error('argument --part: a page shows what a whole model finds, and no backbone')
+    if args.calibrate is not None and args.precision != 'int8':
+        parser.error('--calibrate is of --precision int8')
     return args
 
 
@@ -93,11 +109,23 @@ def export_folder(args: argparse.Namespace, folder: Path) -> None:
         ) from error
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import parse_options
-    from mmvision_mamba.export.exporter import PROOF_SIZES, export_onnx, prove, write_export
+    from mmvision_mamba.config import config_name
+    from mmvision_mamba.export.calibration import calibration_images, training_folder
+    from mmvision_mamba.export.compare import TOLERANCES
+    from mmvision_mamba.export.exporter import (
+        PROOF_SIZES,
+        export_onnx,
+        in_precision,
+        prove,
+        write_export,
+    )
     from mmvision_mamba.export.programs import build_program
     from mmvision_mamba.export.proof_images import drawn_images
+    from mmvision_mamba.export.quantize import quantizer
     from mmvision_mamba.inference.opening import open_model
 
+    if args.precision == 'int8':
+        quantizer()
     with trust_checkpoints(args.trust_checkpoint):
         opened = open_model(args.config, args.weights, parse_options(args.cfg_options))
     inside = args.preprocess == 'inside'
@@ -105,7 +133,15 @@ def export_folder(args: argparse.Namespace, folder: Path) -> None:
     if size is not None and min(size) < 32:
         raise InputError(f'--size {size[0]} {size[1]}: expected 32 pixels or more either way')
     program = build_program(opened, args.part, inside, args.probabilities, size)
-    export = export_onnx(program)
+    calibration, proof = (), drawn_images(PROOF_SIZES if size is None else [size] * 3)
+    if args.precision == 'int8':
+        given = args.calibrate
+        if given is None and args.config.endswith('.py'):  # else the paths in it are a stranger's
+            given = training_folder(opened.cfg)
+        images = calibration_images(opened, size, given)
+        calibration, proof = images.calibration, images.proof
+        print(f'int8: calibrated on {len(calibration)} images of {images.origin}')
+    export = in_precision(export_onnx(program), program, args.precision, calibration)
     data = export.model.SerializeToString()
     print(
         f'opset {export.opset}, {len(data) / 1e6:.1f} MB, {export.operators.total()} operators, '
@@ -113,11 +149,10 @@ def export_folder(args: argparse.Namespace, folder: Path) -> None:
         + ('one image' if program.task == 'detection' else 'any number of images')
         + (' of any height and width' if size is None else f' of {size[1]} x {size[0]}')
     )
-    sizes = PROOF_SIZES if size is None else [size] * 3
-    for (height, width), off in prove(program, data, drawn_images(sizes)):
+    for (height, width), off in prove(program, data, proof, TOLERANCES[args.precision]):
         shown = ', '.join(f'{name} {value:.1e}' for name, value in off.items())
         print(f'{width} x {height}: largest differences from torch: {shown}')
-    write_export(folder, opened, program, export, Path(args.config).stem)
+    write_export(folder, opened, program, export, config_name(args.config), args.precision)
 
 
 def export_page(args: argparse.Namespace) -> None:

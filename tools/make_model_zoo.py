@@ -172,7 +172,7 @@ edit those, not this page.
 ## Where training here differs from the published
 
 - *Weights are random* unless a config is told otherwise; the published models start from the
-  ImageNet weights below (`model.backbone.init_cfg`, see the README).
+  ImageNet weights below (`--weights`, see [Weights](docs/weights.md)).
 - *Batch norms of UperNet t, b and l3*: published models were trained on 16 GPUs with one image
   each, and the backbone's batch norms were not synchronised, so that their statistics are those
   of single images. The recipes here are for 8 GPUs with 2.

@@ -128,6 +128,7 @@ def _positive(text: str) -> int:
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import Console, parse_options
+    from mmvision_mamba.config import config_name
     from mmvision_mamba.errors import InputError
     from mmvision_mamba.inference.files.predict_files import (
         Wanted,
@@ -143,7 +144,7 @@ def main(args: argparse.Namespace) -> None:
 
     console = Console.current
     model = Path(args.model)
-    out = args.out or Path('predictions', model.name if model.is_dir() else model.stem)
+    out = args.out or Path('predictions', model.name if model.is_dir() else config_name(args.model))
     found = find_sources(args.inputs, args.recursive, without=out)
     take_folder(out, found.sources)
     if args.overlap is not None and (args.tile is None or args.tile_exact):

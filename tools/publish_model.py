@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import read_checkpoint
     from mmvision_mamba.cli import parse_options
+    from mmvision_mamba.config import config_name
     from mmvision_mamba.pairing import load_paired
     from mmvision_mamba.publishing import metrics_of_best, publish
 
@@ -49,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
         **metrics_of_best(checkpoint, Path(args.checkpoint).name),
         **parse_options(args.metrics, '--metrics'),
     }
-    name, folder = Path(args.config).stem, Path(args.out_dir)
+    name, folder = config_name(args.config), Path(args.out_dir)
     check = None if args.weights_only else partial(make_check, args)
     print(publish(cfg, checkpoint, metrics, folder, name, args.weights_only, check))
 

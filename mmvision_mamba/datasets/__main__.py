@@ -1,4 +1,7 @@
-"""Data sets on the command line: ``python -m mmvision_mamba.datasets check`` and ``info``."""
+"""Look at data sets: ``check`` whether they are sound, ``info`` on what a folder of yours holds.
+
+``mmvision data`` or ``python -m mmvision_mamba.datasets``.
+"""
 
 import argparse
 
@@ -7,10 +10,10 @@ from .checking.__main__ import add_check
 from .own.__main__ import add_info
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog='python -m mmvision_mamba.datasets', description='Look at data sets.'
-    )
+def main(
+    arguments: list[str] | None = None, prog: str = 'python -m mmvision_mamba.datasets'
+) -> None:
+    parser = argparse.ArgumentParser(prog=prog, description='Look at data sets.')
     commands = parser.add_subparsers(required=True)
     add_check(commands)
     add_info(commands)

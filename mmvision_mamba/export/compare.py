@@ -1,13 +1,45 @@
 """What an exported program answers, beside what the model does."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-# Of the norm of the model's own maps.
-FEATURES = 1e-4
-# Share of pixels that may have another class, where two classes score alike.
-PIXELS = 1e-3
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an exported program may be from its model.
+
+    Attributes:
+        features: Of maps, relative to the norm of the model's own.
+        pixels: Share of pixels that may have another class, where two classes score alike.
+        iou: Least intersection over union of two boxes that are of one object.
+        score: Of an object's scores.
+        mask: Least share of an object's mask that is on the same side of a half.
+        above: Score above which objects count.
+        objects: Least share of objects that are found alike in both.
+    """
+
+    features: float = 1e-4
+    pixels: float = 1e-3
+    iou: float = 0.99
+    score: float = 1e-3
+    mask: float = 0.98
+    above: float = 0.05
+    objects: float = 1.0
+
+    def of(self, name: str) -> float:
+        """The most that :func:`differences` may give for an output."""
+        return self.pixels if name == 'label_map' else self.features
+
+
+EXACT = Tolerance()
+# By a file's precision.
+TOLERANCES = {
+    'float32': EXACT,
+    'fp16': Tolerance(1e-2, 1e-2, iou=0.95, score=1e-2, mask=0.95, objects=0.95),
+    'int8': Tolerance(0.2, 0.1, iou=0.75, score=0.15, mask=0.85, above=0.3, objects=0.5),
+}
 
 
 def differences(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> dict:
@@ -17,11 +49,6 @@ def differences(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray
         By name, ``inf`` where the shapes differ or a value is not finite.
     """
     return {name: _difference(expected[name], got[name]) for name in expected}
-
-
-def tolerance(name: str) -> float:
-    """The most that :func:`differences` may give for an output."""
-    return PIXELS if name == 'label_map' else FEATURES
 
 
 def _difference(expected: np.ndarray, got: np.ndarray) -> float:

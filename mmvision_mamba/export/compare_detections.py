@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-IOU, SCORE, ABOVE = 0.99, 1e-3, 0.05
-# Of a mask's cells, the share that must be on the same side of a half.
-MASK = 0.98
+from .compare import EXACT, Tolerance
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,8 @@ class DetectionDifference:
         iou: The lowest intersection over union of partners; 1 where there are none.
         score: The largest difference of partners' scores.
         mask: The lowest share of a mask's cells that both put on the same side of a half.
+        alike: How many have a partner whose score and mask are within the tolerances.
+        least: The share of objects that must be alike.
     """
 
     matched: int
@@ -27,11 +27,19 @@ class DetectionDifference:
     iou: float = 1.0
     score: float = 0.0
     mask: float = 1.0
+    alike: int = 0
+    least: float = 1.0
+
+    @property
+    def agreement(self) -> float:
+        """Share of objects, of either runtime, that are alike."""
+        count = self.matched + len(self.unmatched)
+        return self.alike / count if count else 1.0
 
     @property
     def is_equal(self) -> bool:
-        """Whether all have a partner, whose score and mask are within the tolerances."""
-        return not self.unmatched and self.score <= SCORE and self.mask >= MASK
+        """Whether as many are alike as must be."""
+        return self.agreement >= self.least
 
     def __str__(self) -> str:
         measured = (
@@ -47,37 +55,37 @@ def compare_detections(
     expected: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
     limit: int | None = None,
-    above: float = ABOVE,
+    tolerance: Tolerance = EXACT,
 ) -> DetectionDifference:
-    """Match detections of a score above ``above``, each with one of its class and place.
+    """Match detections whose scores count, each with one of its class and place.
 
-    What is within ``SCORE`` of ``above``, or where a list is full of its last score, may be in one
-    and not in the other: there a hair decides what is listed.
+    What is nearly at the score that counts, or where a list is full at its last score, may be in
+    one and not in the other: there a hair decides what is listed.
 
     Args:
         expected: ``boxes`` (n, 4), ``scores`` (n,), ``labels`` (n,) and maybe ``masks``
             (n, h, w), probabilities.
         found: The same of the other runtime.
         limit: How many detections the model gives at most; None for no limit.
-        above: Of scores, the lowest that counts.
+        tolerance: Which scores count, and what is near.
     """
     ious = _ious(expected['boxes'], found['boxes'])
     ious[expected['labels'][:, None] != found['labels'][None]] = 0
-    pairs = _pairs(ious)
-    matched = _of_pairs(pairs, ious, expected, found, above)
+    pairs = _pairs(ious, tolerance.iou)
+    matched = _of_pairs(pairs, ious, expected, found, tolerance)
     alone = []
     for name, one, other, place in (
         ('expected', expected, found, 0),
         ('found', found, expected, 1),
     ):
-        floor = _floor(other['scores'], limit, above)
+        floor = _floor(other['scores'], limit, tolerance)
         paired = {pair[place] for pair in pairs}
         alone += [
             f'{name} {_in_words(one, index)}'
             for index, score in enumerate(one['scores'])
             if not score <= floor and index not in paired
         ]
-    return DetectionDifference(unmatched=tuple(alone), **matched)
+    return DetectionDifference(unmatched=tuple(alone), least=tolerance.objects, **matched)
 
 
 def _of_pairs(
@@ -85,33 +93,35 @@ def _of_pairs(
     ious: np.ndarray,
     expected: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
-    above: float,
+    tolerance: Tolerance,
 ) -> dict:
     """Of those pairs of which one counts, as no number does, how many and their worst values."""
     scores = np.stack(
         [expected['scores'][[a for a, _ in pairs]], found['scores'][[b for _, b in pairs]]]
     )
     counted = [
-        pair for pair, pair_scores in zip(pairs, scores.T) if not (pair_scores <= above).all()
+        pair
+        for pair, pair_scores in zip(pairs, scores.T)
+        if not (pair_scores <= tolerance.above).all()
     ]
     if not counted:
         return dict(matched=0)
     one, other = (np.array(places) for places in zip(*counted))
-    values = dict(
-        matched=len(counted),
-        iou=float(ious[one, other].min()),
-        score=float(np.abs(expected['scores'][one] - found['scores'][other]).max()),
-    )
+    apart = np.abs(expected['scores'][one] - found['scores'][other])
+    alike = apart <= tolerance.score
+    values = dict(matched=len(counted), iou=float(ious[one, other].min()), score=float(apart.max()))
     if 'masks' in expected:
         same = (expected['masks'][one] >= 0.5) == (found['masks'][other] >= 0.5)
-        values['mask'] = float(same.mean(axis=(1, 2)).min())
-    return values
+        shares = same.mean(axis=(1, 2))
+        alike &= shares >= tolerance.mask
+        values['mask'] = float(shares.min())
+    return values | dict(alike=int(alike.sum()))
 
 
-def _pairs(ious: np.ndarray) -> list[tuple[int, int]]:
+def _pairs(ious: np.ndarray, least: float) -> list[tuple[int, int]]:
     """Partners, the closest first; each has one at most."""
     pairs, rows, columns = [], set(), set()
-    candidates = np.argwhere(ious >= IOU)
+    candidates = np.argwhere(ious >= least)
     for row, column in candidates[np.argsort(-ious[tuple(candidates.T)], kind='stable')].tolist():
         if row not in rows and column not in columns:
             pairs.append((row, column))
@@ -120,11 +130,11 @@ def _pairs(ious: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def _floor(scores: np.ndarray, limit: int | None, above: float) -> float:
+def _floor(scores: np.ndarray, limit: int | None, tolerance: Tolerance) -> float:
     """The score above which a detection must be among others of ``scores``."""
-    floor = above + SCORE
+    floor = tolerance.above + tolerance.score
     if limit is not None and len(scores) >= limit:
-        floor = max(floor, float(scores.min()) + SCORE)
+        floor = max(floor, float(scores.min()) + tolerance.score)
     return floor
 
 

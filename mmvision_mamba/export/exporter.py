@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ from ..standalone.description import DESCRIPTION, parse_description
 from ..standalone.errors import Deviation
 from ..standalone.images import resized_size
 from ..standalone.verify import verify
-from .compare import differences, tolerance
+from .compare import EXACT, Tolerance, differences
 from .compare_detections import compare_detections
 from .description import describe
 from .folder import write_folder
 from .onnx import to_onnx
+from .own_check import of_its_own
 from .programs import Program
+from .quantize import halve_weights, quantize
 from .self_check import for_network, hide_maps, record, with_maps
 
 # (height, width) of what an export is proved on: even and odd, flat and tall, smaller than a window
@@ -65,8 +67,36 @@ def export_onnx(program: Program) -> Export:
     return Export(model, wide.output_names, count_operators(model.graph), seconds)
 
 
+def in_precision(
+    export: Export, program: Program, precision: str, images: Iterable[np.ndarray] = ()
+) -> Export:
+    """An export in ``'float32'``, as it is, with weights in ``'fp16'``, or computed in ``'int8'``.
+
+    Args:
+        export: Of the program.
+        program: It.
+        precision: One of :data:`mmvision_mamba.export.compare.TOLERANCES`.
+        images: (H, W, 3) uint8 RGB, resized, to calibrate int8 on.
+
+    Raises:
+        InputError: A weight does not fit in fp16, or int8 has no image.
+    """
+    if precision == 'float32':
+        return export
+    if precision == 'fp16':
+        model = halve_weights(export.model)
+    else:
+        model = quantize(export.model, (feeds(program, image) for image in images))
+    return replace(export, model=model, operators=count_operators(model.graph))
+
+
 def write_export(
-    folder: Path, opened: OpenModel, program: Program, export: Export, source: str
+    folder: Path,
+    opened: OpenModel,
+    program: Program,
+    export: Export,
+    source: str,
+    precision: str = 'float32',
 ) -> None:
     """Write an exported model's folder, whole or not at all, and hold it against its own check.
 
@@ -76,6 +106,7 @@ def write_export(
         program: Of it.
         export: Of the program.
         source: What it was exported from, such as the config's name.
+        precision: Of the export.
 
     Raises:
         InputError: The test pipeline is not one that an exported model's folder has, the folder is
@@ -101,8 +132,11 @@ def write_export(
     _refuse_size_that_is_resized(program.size, description)
     recorded = record(opened, program.size, program.task)
     check = for_network(recorded, program, export.maps)
+    data = export.model.SerializeToString()
     try:
-        write_folder(folder, export.model.SerializeToString(), description, check, approve=verify)
+        if precision != 'float32':
+            check = of_its_own(check, data, description, precision)
+        write_folder(folder, data, description, check, approve=verify)
     except Deviation as error:
         raise InputError(f'nothing was written, as the exported model differs: {error}') from error
 
@@ -133,7 +167,7 @@ def count_operators(graph: onnx.GraphProto) -> Counter:
 
 
 def prove(
-    program: Program, model: bytes, images: Sequence[np.ndarray]
+    program: Program, model: bytes, images: Iterable[np.ndarray], tolerance: Tolerance = EXACT
 ) -> Iterator[tuple[tuple[int, int], dict[str, float]]]:
     """Run a model in onnxruntime beside the program that it is of.
 
@@ -141,9 +175,11 @@ def prove(
         program: It.
         model: The ONNX file's bytes.
         images: (H, W, 3) uint8, RGB.
+        tolerance: What is let through.
 
     Yields:
-        (height, width) of each image, and the differences of the outputs by name.
+        (height, width) of each image, and the differences of the outputs by name; of detections
+        also how many are not ``alike``, as a share.
 
     Raises:
         InputError: An output differs by more than its tolerance.
@@ -153,41 +189,43 @@ def prove(
     session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
     for image in images:
         height, width = image.shape[:2]
-        given = [_as_input(image, program.example_inputs[0])]
-        if 'size' in program.input_names:
-            given.append(torch.tensor([height * 5 // 4, width * 3 // 4]))
+        feed = feeds(program, image)
         with torch.inference_mode():
-            expected = program.module(*given)
-        feed = dict(zip(program.input_names, (value.numpy() for value in given)))
+            expected = program.module(*map(torch.from_numpy, feed.values()))
         got = dict(zip(program.output_names, session.run(program.output_names, feed)))
         expected = {name: x.numpy() for name, x in zip(program.output_names, expected)}
         which = f'an image of {width} x {height}'
-        yield (height, width), _compare(program, expected, got, which)
+        yield (height, width), _compare(program, expected, got, which, tolerance)
 
 
-def _compare(program: Program, expected: dict, got: dict, which: str) -> dict[str, float]:
+def feeds(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
+    """A program's inputs by name, of an image (H, W, 3) uint8 RGB that is not resized."""
+    height, width = image.shape[:2]
+    first = program.prepare(torch.from_numpy(np.ascontiguousarray(image))[None]).numpy()
+    # Of another size than the image, as where it was resized.
+    others = [np.array([height * 5 // 4, width * 3 // 4])] * ('size' in program.input_names)
+    return dict(zip(program.input_names, [first, *others]))
+
+
+def _compare(
+    program: Program, expected: dict, got: dict, which: str, tolerance: Tolerance
+) -> dict[str, float]:
     """Differences of the outputs by name; InputError where one is beyond its tolerance."""
     if program.task == 'detection':
-        found = compare_detections(expected, got, program.limit)
+        found = compare_detections(expected, got, program.limit, tolerance)
         if not found.is_equal:
             raise InputError(
                 f'objects in {which} differ in onnxruntime, nothing was written: {found}'
             )
         off = dict(boxes=1 - found.iou, scores=found.score, masks=1 - found.mask)
-        return {name: off[name] for name in off if name in expected}
+        return {name: off[name] for name in off if name in expected} | dict(
+            unlike=1 - found.agreement
+        )
     off = differences(expected, got)
     for name, value in off.items():
-        if not value <= tolerance(name):
+        if not value <= tolerance.of(name):
             raise InputError(
                 f'{name} of {which} differs by {value:.1e} in onnxruntime, where '
-                f'{tolerance(name):.0e} is allowed: nothing was written'
+                f'{tolerance.of(name):.0e} is allowed: nothing was written'
             )
     return off
-
-
-def _as_input(image: np.ndarray, example: torch.Tensor) -> torch.Tensor:
-    image = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0)
-    if example.dtype == torch.uint8:
-        return image
-    # As if normalised: values of the range that networks are given.
-    return (image.permute(0, 3, 1, 2).float() - 120) / 58

@@ -70,18 +70,20 @@ def record(opened: OpenModel, size: tuple[int, int] | None = None, task: str | N
     return dict(
         format=checks.FORMAT,
         image=base64.b64encode(encoded.getvalue()).decode(),
-        maps=[
-            dict(
-                name=name,
-                tensor=None,
-                shape=list(values.shape),
-                values=[float(f'{value:.7g}') for value in checks.sampled(values).tolist()],
-                tolerance=TOLERANCE,
-            )
-            for name, values in maps.items()
-        ],
+        maps=[map_entry(name, values, None, TOLERANCE) for name, values in maps.items()],
         result=result,
         slack=SLACK,
+    )
+
+
+def map_entry(name: str, values: np.ndarray, tensor: str | None, tolerance: float) -> dict:
+    """What a check keeps of a map: some of its values, as JSON has them."""
+    return dict(
+        name=name,
+        tensor=tensor,
+        shape=list(values.shape),
+        values=[float(f'{value:.7g}') for value in checks.sampled(values).tolist()],
+        tolerance=tolerance,
     )
 
 

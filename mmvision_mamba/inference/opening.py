@@ -128,6 +128,9 @@ def _config_and_weights(model: str) -> tuple[Path, Path | str | None, dict]:
         )
     entry = PUBLISHED.get(model)
     if entry is None:
+        config = configs_folder() / f'{model}.py'
+        if config.is_file():
+            return config, None, {}
         models = [name for name, entry in PUBLISHED.items() if entry.kind == 'model']
         close = difflib.get_close_matches(model, models, n=3)
         raise InputError(

@@ -83,9 +83,9 @@ def best_classes(scores: Tensor, size: tuple[int, int], align_corners: bool) -> 
     best, classes = None, None
     block = max(1, _VALUES // (size[0] * size[1]))
     for first in range(0, len(scores), block):
-        some = F.interpolate(
-            scores[None, first : first + block], size, mode='bilinear', align_corners=align_corners
-        )
+        some = scores[None, first : first + block]
+        if some.shape[2:] != size:
+            some = F.interpolate(some, size, mode='bilinear', align_corners=align_corners)
         highest, which = some.max(dim=1)
         which += first
         if best is None:

@@ -39,10 +39,6 @@ _READERS = min(4, os.cpu_count() or 1)
 class Predictor:
     """A detector or a segmentor, ready for images.
 
-    >>> predictor = Predictor('work_dirs/mine')
-    >>> result = predictor('photo.jpg')
-    >>> for result in predictor(Path('photos').glob('*.jpg')): ...
-
     An image's result does not depend on those beside it in a batch: images are computed together
     only where the pipeline leaves them of one size.
 
@@ -83,6 +79,11 @@ class Predictor:
     Raises:
         InputError: There is no such model or device, the weights are damaged or of another model,
             or an option does not fit the model.
+
+    Examples:
+        >>> predictor = Predictor('work_dirs/mine')
+        >>> result = predictor('photo.jpg')
+        >>> for result in predictor(Path('photos').glob('*.jpg')): ...
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """A model of PyTorch behind a predictor: from images to results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from mmengine.dataset import pseudo_collate
@@ -59,8 +60,13 @@ class TorchModel:
         if amp is not None:
             give_float32(opened.module)
         self.threshold = None
-        # Scores of all classes at an image's own size are made where they are asked for.
-        self._resizes = self.task == 'segmentation' and not (tta or probabilities)
+        # Scores of all classes at an image's own size are made where they are asked for; what
+        # has no `inference` is no EncoderDecoder, and does as it does.
+        self._resizes = (
+            self.task == 'segmentation'
+            and not (tta or probabilities)
+            and hasattr(opened.module, 'inference')
+        )
         if self.task == 'segmentation' and opened.module.out_channels == 1:
             self.threshold, self._resizes = opened.module.decode_head.threshold, False
         module = _with_augmentation(opened, name) if tta else opened.module
@@ -103,21 +109,33 @@ class TorchModel:
         return segmentation_result(output, labels, sample.path, self._probabilities)
 
     def _run(self, batch: list[dict]) -> list:
-        mixed = self._amp is not None
-        with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
+        with self._computing():
             return self.module.test_step(pseudo_collate(batch))
 
     def _run_small(self, batch: list[dict]) -> list:
-        """A segmentor's outputs, which mmseg leaves at the size that the model sees."""
-        samples = [image['data_samples'] for image in batch]
-        sizes = [tuple(sample.ori_shape) for sample in samples]
-        for sample in samples:
-            sample.set_metainfo(dict(ori_shape=tuple(sample.img_shape)))
-        outputs = self._run(batch)
-        for output, size in zip(outputs, sizes):
-            classes = best_classes(output.seg_logits.data, size, self.module.align_corners)
-            output.pred_sem_seg = PixelData(data=classes)
-        return outputs
+        """A segmentor's label maps, without the scores of all classes at the images' own sizes.
+
+        What mmseg's ``predict`` does but for these, which it makes for all classes at once.
+        """
+        with self._computing():
+            data = self.module.data_preprocessor(pseudo_collate(batch), False)
+            samples = data['data_samples']
+            scores = self.module.inference(data['inputs'], [each.metainfo for each in samples])
+        for sample, score in zip(samples, scores):
+            meta = sample.metainfo
+            padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+            left, right, top, bottom = padding
+            height, width = score.shape[-2:]
+            seen = score[:, top : height - bottom, left : width - right]
+            classes = best_classes(seen, tuple(meta['ori_shape']), self.module.align_corners)
+            sample.pred_sem_seg = PixelData(data=classes)
+        return samples
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        mixed = self._amp is not None
+        with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
+            yield
 
 
 def torch_device(name: str | torch.device) -> torch.device:

@@ -62,13 +62,14 @@ def load() -> ctypes.CDLL | str:
     again = 'install a C++ compiler (g++ or clang++) and install mmvision_mamba again'
     if not found:
         return f'the C++ kernels were not compiled when mmvision_mamba was installed: {again}'
+    newest = max(found, key=lambda path: path.stat().st_mtime)  # a clone may have others' left
     try:
-        library = ctypes.CDLL(str(found[0]))
+        library = ctypes.CDLL(str(newest))
         size = library.mmvision_arguments_size()
     except (OSError, AttributeError) as error:
-        return f'{found[0].name} cannot be loaded ({error}): {again}'
+        return f'{newest.name} cannot be loaded ({error}): {again}'
     if size != sum(map(ctypes.sizeof, (ScanArguments, AttentionArguments, BatchNormArguments))):
-        return f'{found[0].name} is of another version of mmvision_mamba: {again}'
+        return f'{newest.name} is of another version of mmvision_mamba: {again}'
     return library
 
 

@@ -9,25 +9,28 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from ..config import read_config_file
+from ..config import config_name, find_config, read_config_file
 from ..errors import InputError
 from . import backbone_names, pair
 from .overrides import as_config_file
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog='python -m mmvision_mamba.pairing', description=__doc__)
-    parser.add_argument('config', help='config file, mmdet::PATH or mmseg::PATH')
+def main(
+    arguments: list[str] | None = None, prog: str = 'python -m mmvision_mamba.pairing'
+) -> None:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument('config', help='config file or name, mmdet::PATH or mmseg::PATH')
     parser.add_argument('backbone', help=f'one of {", ".join(backbone_names())}')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write it there (default: print)')
     args = parser.parse_args(arguments)
     try:
-        base = read_config_file(args.config)
+        path = args.config if '::' in args.config else str(find_config(args.config))
+        base = read_config_file(path)
         with redirect_stdout(sys.stderr):  # what is said of it is no part of the config
             cfg = pair(base, args.backbone)
         folder = Path() if args.out is None else args.out.parent
-        title = f'{Path(args.config).stem} on {args.backbone}.'
-        text = as_config_file(cfg, base, args.config, folder, title)
+        title = f'{config_name(path)} on {args.backbone}.'
+        text = as_config_file(cfg, base, path, folder, title)
         if args.out is None:
             print(text, end='')
             return

@@ -198,6 +198,12 @@ def test_what_is_given_on_the_command_line_holds(drawn, tmp_path):
     assert cfg.train_dataloader.dataset.pipeline[3].scale == (99, 99)
 
 
+def test_a_run_of_one_iteration_has_a_schedule_that_can_be_built(drawn, tmp_path):
+    options = {'train_cfg.max_iters': 1}
+    cfg, _ = fitted('mask_rcnn_mambaout_femto_coco', drawn / 'coco', tmp_path, options)
+    assert [each.begin < each.end for each in cfg.param_scheduler] == [True, True]
+
+
 def test_a_count_of_classes_given_on_the_command_line_is_compared_with_the_data(drawn, tmp_path):
     options = {'model.roi_head.bbox_head.num_classes': 80}
     with pytest.raises(InputError, match=r'num_classes is 80; but of the data set .* names 5'):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mmvision_mamba.export.compare import Tolerance
 from mmvision_mamba.export.compare_detections import compare_detections
 
 
@@ -80,3 +81,19 @@ def test_nothing_equals_nothing():
     assert compare_detections(nothing, nothing).is_equal
     assert not compare_detections(detections(), nothing).is_equal
     assert not compare_detections(nothing, detections()).is_equal
+
+
+def test_a_tolerance_lets_a_share_of_objects_differ():
+    loose = Tolerance(iou=0.75, score=0.1, above=0.25, objects=0.6)
+    near = detections(
+        boxes=detections()['boxes'] + np.float32(1), scores=np.float32([0.85, 0.55, 0.38])
+    )
+    found = compare_detections(detections(), near, tolerance=loose)
+    assert found.is_equal
+    assert found.agreement == 1
+    near['scores'] = np.float32([0.85, 0.4, 0.38])  # off by more than is let through
+    found = compare_detections(detections(), near, tolerance=loose)
+    assert found.is_equal
+    assert found.agreement == pytest.approx(2 / 3)
+    near['labels'] = np.int64([1, 2, 3])  # whose score is too low to count
+    assert not compare_detections(rows(detections(), 0, 1), near, tolerance=loose).is_equal

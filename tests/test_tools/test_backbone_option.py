@@ -54,6 +54,10 @@ def own_config(shapes_data, tmp_path) -> Path:
     return path
 
 
+def log_of(work_dir: Path) -> str:
+    return '\n'.join(path.read_text() for path in work_dir.glob('*/*.log'))
+
+
 def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     own_config, run_tool, tmp_path
 ):
@@ -67,6 +71,10 @@ def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     assert 'resnet18' not in written.partition('model = ')[2].partition('optim_wrapper = ')[0]
     done = run_tool('test.py', own_config, checkpoint, *backbone)
     assert re.search(r'coco/bbox_mAP: \d', done.stdout + done.stderr)
+    longer = ('--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    done = run_tool('train.py', own_config, *backbone, *longer)
+    assert (work_dir / 'epoch_2.pth').exists()
+    assert 'resumed epoch: 1' in (done.stdout + done.stderr + log_of(work_dir))
     # The config that was written is whole by itself.
     done = run_tool('test.py', work_dir / 'own.py', checkpoint)
     assert re.search(r'coco/bbox_mAP: \d', done.stdout + done.stderr)
@@ -78,6 +86,11 @@ def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     published = tmp_path / done.stdout.split()[-1]
     assert published.stem.startswith('own-')
     assert Predictor(published, device='cpu').class_names == THING_CLASSES
+    with pytest.raises(InputError, match='comes with its backbone: mambaout_femto can be put into'):
+        Predictor(published, backbone=backbone[1])
+    done = run_tool('test.py', published, *backbone, check=False)
+    assert done.returncode == 2
+    assert 'comes with its backbone' in done.stderr
 
 
 def test_options_are_of_the_new_backbone(own_config, run_tool):

@@ -50,8 +50,8 @@ def configs_folder() -> Path:
         if (place / '_base_').is_dir():
             return place
     raise InputError(
-        f'a published model is completed by the base configs, and neither {places[0]} nor '
-        f'{places[1]} has them: install from a clone, or give the config too'
+        f"neither {places[0]} nor {places[1]} holds this package's configs: install mmvision_mamba "
+        'again, from a wheel or a clone'
     )
 
 

@@ -71,7 +71,7 @@ def _fit_length(cfg: Config, images: int, batch: int, given: tuple[str, ...]) ->
             type='CosineAnnealingLR',
             by_epoch=False,
             begin=warm_up,
-            end=iterations,
+            end=max(iterations, warm_up + 1),  # of a run of one iteration too
             T_max=max(1, iterations - warm_up),
             eta_min_ratio=0.01,
         ),

@@ -5,10 +5,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, get_comm_device, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
@@ -19,6 +20,10 @@ from .checkpoint import DurableCheckpointHook
 
 _GO_ON, _SAVE = -1, 0  # and above: save and exit, for the signal of that number
 _IMAGES_BETWEEN = 5  # that processes validate, before they ask each other whether to stop
+# Between two times that processes on GPUs ask each other in training, each of which waits for the
+# device; of what a scheduler leaves after its signal, 30 seconds at the least, it is a sixth.
+_SECONDS_BETWEEN = 5.0
+_MOST_BETWEEN = 50  # iterations, in which they may become slower
 
 
 @HOOKS.register_module()
@@ -26,9 +31,10 @@ class PreemptionHook(Hook):
     """On SIGTERM (a scheduler), SIGINT (Ctrl-C) or SIGHUP: save, and exit with status 0.
 
     That is after the current iteration, or, under gradient accumulation, after the one that steps.
-    All processes stop at the same place, whichever of them the signal reached first. A validation
-    is left (training was saved before it), and not made up for. ``train.py --resume`` goes on from
-    there.
+    All processes stop at the same place, whichever of them the signal reached first; since asking
+    each other makes them wait for their GPUs, they do so every five seconds of iterations, and
+    stop when they next do. A validation is left (training was saved before it), and not made up
+    for. ``train.py --resume`` goes on from there.
 
     Besides, the run is saved before each validation that follows no checkpoint, and whenever the
     last checkpoint is older than ``save_minutes``: for machines that fail without a signal, in
@@ -48,10 +54,11 @@ class PreemptionHook(Hook):
         self._meetings: list[int] = []
 
     def before_train(self, runner) -> None:
+        self._pace = _Pace()
         self._release = stop_signals.hold()
         self._saved_at = time.monotonic()
         self._checkpoints = self._find_checkpoint_hook(runner)
-        action = self._agree(stop_signals.received() or _GO_ON)
+        action = _largest(stop_signals.received() or _GO_ON)[0]
         if action > _SAVE:
             self._exit(runner, action, 'nothing is trained since; --resume starts where this did')
 
@@ -62,9 +69,15 @@ class PreemptionHook(Hook):
         self._saved_at = time.monotonic()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        is_due = self._pace.is_due()
         if not optimizer_has_just_stepped(runner):
             return
-        action = self._agree(self._wanted(runner, batch_idx))
+        must_save = self._unsaved_validation_follows(runner, batch_idx)  # alike in all processes
+        if not is_due and not must_save:
+            return
+        wanted = max(self._wanted(), _SAVE if must_save else _GO_ON)
+        action, slowest = _largest(wanted, self._pace.seconds())
+        self._pace.start(slowest)
         if action == _GO_ON:
             return
         saved = _saved(runner, f'iter_{runner.iter + 1}')
@@ -85,7 +98,7 @@ class PreemptionHook(Hook):
         if not self._meetings or batch_idx != self._meetings[0]:
             return
         del self._meetings[0]
-        action = self._agree(stop_signals.received() or _GO_ON)
+        action = _largest(stop_signals.received() or _GO_ON)[0]
         epoch, iteration = runner.epoch, runner.iter
         names = f'epoch_{epoch}', f'iter_{iteration}', f'epoch_{epoch - 1}_iter_{iteration}'
         saved = _saved(runner, *names)
@@ -101,11 +114,11 @@ class PreemptionHook(Hook):
         hook.before_train(runner)
         return hook
 
-    def _wanted(self, runner, batch_idx: int) -> int:
+    def _wanted(self) -> int:
         if stop_signals.received():
             return stop_signals.received()
         late = is_main_process() and time.monotonic() - self._saved_at > 60 * self.save_minutes
-        return _SAVE if late or self._unsaved_validation_follows(runner, batch_idx) else _GO_ON
+        return _SAVE if late else _GO_ON
 
     def _unsaved_validation_follows(self, runner, batch_idx: int) -> bool:
         """Whether the loop validates next, and CheckpointHook does not save before."""
@@ -128,13 +141,8 @@ class PreemptionHook(Hook):
         last = hook.save_last and self.is_last_train_epoch(runner)
         return last or self.every_n_epochs(runner, hook.interval, hook.save_begin)
 
-    def _agree(self, action: int) -> int:
-        agreed = torch.tensor(action)
-        all_reduce(agreed, 'max')
-        return int(agreed)
-
-    def _exit(self, runner, number: int, what: str) -> None:
-        runner.logger.warning(f'{signal.Signals(number).name}: {what}.')
+    def _exit(self, runner, number: float, what: str) -> None:
+        runner.logger.warning(f'{signal.Signals(int(number)).name}: {what}.')
         runner.visualizer.close()
         if get_world_size() > 1:
             # Taken down orderly, now and then one of torch's threads aborts its process.
@@ -142,6 +150,42 @@ class PreemptionHook(Hook):
             sys.stdout.flush()
             os._exit(0)
         raise SystemExit(0)
+
+
+def _largest(*values: float) -> Sequence[float]:
+    """The largest of each value in any process."""
+    if get_world_size() == 1:
+        return values
+    agreed = torch.tensor(values, dtype=torch.float64)
+    all_reduce(agreed, 'max')
+    return agreed.tolist()
+
+
+class _Pace:
+    """Counts the iterations until processes next ask each other, alike in all of them."""
+
+    def __init__(self) -> None:
+        self.start(_SECONDS_BETWEEN)
+
+    def start(self, seconds: float) -> None:
+        """Count anew, iterations taking so long; the same number in all processes."""
+        fit = int(_SECONDS_BETWEEN / max(seconds, 1e-6))
+        self._between = min(max(fit, 1), _MOST_BETWEEN) if _asking_waits() else 1
+        self._done, self._since = 0, time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether to ask after this iteration; to be called in each."""
+        self._done += 1
+        return self._done >= self._between
+
+    def seconds(self) -> float:
+        """Of this process, for an iteration since it last asked."""
+        return (time.monotonic() - self._since) / max(self._done, 1)
+
+
+def _asking_waits() -> bool:
+    """Whether processes talk by their GPUs, and not by the CPU, where asking is nearly free."""
+    return get_world_size() > 1 and get_comm_device().type != 'cpu'
 
 
 def _saved(runner, *names: str) -> str | None:

@@ -1,5 +1,6 @@
 """Normalisation as a part of a program, which then takes an image's bytes."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,8 +17,11 @@ class Preprocessed(nn.Module):
         self.program = program
         # The pipeline loads BGR; a preprocessor that converts it hands on RGB.
         self.reversed = not preprocessor._channel_conversion
-        self.register_buffer('mean', preprocessor.mean.clone())
-        self.register_buffer('std', preprocessor.std.clone())
+        mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+        if preprocessor._enable_normalize:
+            mean, std = preprocessor.mean.clone(), preprocessor.std.clone()
+        self.register_buffer('mean', mean)
+        self.register_buffer('std', std)
 
     def forward(self, image: Tensor, *others: Tensor) -> tuple[Tensor, ...] | Tensor:
         """As the program's, of bytes."""

@@ -30,6 +30,7 @@ class Program:
         dynamic_shapes: As ``torch.export.export`` takes them.
         task: ``'detection'``, ``'segmentation'`` or ``'features'``.
         size: (height, width) of the only images that it takes; None for any.
+        prepare: From an image (1, H, W, 3) uint8 in RGB, resized, to the first input.
         limit: The most objects that a detector finds; None for no limit.
     """
 
@@ -40,6 +41,7 @@ class Program:
     dynamic_shapes: tuple
     task: str
     size: tuple[int, int] | None
+    prepare: nn.Module
     limit: int | None = None
 
 
@@ -69,6 +71,9 @@ def build_program(
     if probabilities and task != 'segmentation':
         raise InputError(f'probabilities are those of a whole segmentor; this is of {task}')
     model = deepcopy(opened.module).cpu().eval().requires_grad_(False)
+    for name, part in model.named_children():
+        if name != 'backbone':  # which does so itself
+            fuse_conv_bn(part)
     if size is None and isinstance(model.backbone, MambaVision):
         raise InputError(
             "how MambaVision cuts an image into windows follows from the image's size: name the "
@@ -80,7 +85,6 @@ def build_program(
         module = Backbone(model.backbone)
     elif task == 'segmentation':
         check_segmentor(model)
-        model.decode_head = fuse_conv_bn(model.decode_head)
         replace_adaptive_pools(model.decode_head)
         module = Segmentor(model, probabilities)
         more = {'size': torch.tensor([345, 456])}
@@ -94,7 +98,9 @@ def build_program(
     batch = 1 if task == 'detection' else 2
     image = torch.zeros(batch, model.backbone.in_channels, *(size or (328, 520)))
     axes = (2, 3)
+    prepare: nn.Module = Preprocessed(nn.Identity(), model.data_preprocessor)
     if preprocess_inside:
+        prepare = nn.Identity()
         module = Preprocessed(module, model.data_preprocessor)
         image = image.permute(0, 2, 3, 1).to(torch.uint8)
         axes = (1, 2)
@@ -110,5 +116,6 @@ def build_program(
         dynamic_shapes=(dynamic, others) if preprocess_inside and more else (dynamic, *others),
         task=task,
         size=size,
+        prepare=prepare,
         limit=limit,
     )

@@ -42,9 +42,18 @@ class Numbers(torch.utils.data.Dataset):
 
 
 def build(
-    tmp_path, bad=(), max_skipped=10, launcher='none', hooks=(), resume=None, **optim_wrapper
+    tmp_path,
+    bad=(),
+    max_skipped=10,
+    launcher='none',
+    hooks=(),
+    resume=None,
+    fused=False,
+    interval=10,
+    **optim_wrapper,
 ):
     """A runner of 4 steps of 2 samples, or with two processes 2 of 4, or one more than resumed."""
+    torch.manual_seed(0)
     return Runner(
         Model(),
         work_dir=str(tmp_path),
@@ -52,8 +61,9 @@ def build(
             dataset=Numbers(bad), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False)
         ),
         train_cfg=dict(by_epoch=True, max_epochs=2 if resume else 1),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1), **optim_wrapper),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, fused=fused), **optim_wrapper),
         default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=interval),
             nonfinite=dict(type='NonFiniteLossHook', max_skipped=max_skipped),
             checkpoint=dict(type='DurableCheckpointHook', interval=1),
         ),
@@ -123,6 +133,27 @@ def test_one_bad_batch_in_each_accumulated_step_is_not_forgotten_by_the_good_one
         train(tmp_path / 'a', bad=[0, 4], max_skipped=2, accumulative_counts=2)
     with pytest.raises(InputError, match=r'training ended without a step'):
         train(tmp_path / 'b', bad=[0, 4], accumulative_counts=2)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(accumulative_counts=2)])
+def test_a_fused_optimizer_skips_by_a_flag_on_its_device(options, tmp_path):
+    """And is in the end as one that is told by the host."""
+    told = state(train(tmp_path / 'a', bad=[2], **options))
+    skips = train(tmp_path / 'b', bad=[2], fused=True, **options)
+    for name, value in state(skips).items():
+        torch.testing.assert_close(value, told[name], rtol=1e-4, atol=1e-5)
+    [hook] = [hook for hook in skips.hooks if hasattr(hook, 'max_skipped')]
+    assert (hook._in_a_row, hook._steps) == (0, 1 if options else 3)
+
+
+def test_what_was_skipped_is_told_at_the_loggers_interval(tmp_path, caplog):
+    with pytest.raises(InputError, match=r'iteration 2: .*\(images: 2.jpg, 3.jpg\).*at most 1'):
+        train(tmp_path / 'a', bad=[0, 2, 4], max_skipped=1, fused=True, interval=3)
+    saved = build(tmp_path / 'b', bad=FINITE, fused=True, interval=3)
+    with pytest.raises(InputError, match=r'training ended without a step: the last 4 iterations'):
+        saved.train()
+    log = next((tmp_path / 'b').rglob('*.log')).read_text()
+    assert [f'iteration {i}: loss_a is nan' in log for i in (1, 2, 3, 4)] == [True] * 4
 
 
 class Damage(Hook):

@@ -1,0 +1,1 @@
+"""Boxes and masks held against annotations in COCO's format."""

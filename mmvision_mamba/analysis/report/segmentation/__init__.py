@@ -1,0 +1,1 @@
+"""Label maps held against each other."""
