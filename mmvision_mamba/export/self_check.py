@@ -33,7 +33,7 @@ from ..standalone.description import is_exported
 from ..standalone.errors import Deviation
 from ..standalone.results import Crop, Detections, Segmentation
 from ..standalone.verify import verify as verify_exported
-from .proof_images import drawn_images
+from .proof_images import compact_image
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,7 +65,7 @@ def record(opened: OpenModel, size: tuple[int, int] | None = None, task: str | N
         size: (height, width) of the image; None for :data:`SIZE`.
         task: ``'features'`` for what its backbone makes of the image as it is, and no more.
     """
-    [image] = drawn_images([size or SIZE])
+    image = compact_image(size or SIZE)
     maps, result = _run(opened, image, task == 'features')
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, 'png')
