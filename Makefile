@@ -1,6 +1,7 @@
 # make env    the environment, in .venv; DEVICE=cuda or cpu in place of what the machine has
 # make demo   train and test both families on the embedded data set, on the CPU or a GPU
 # make test   the tests and the linter
+# make gpu-report     all that a GPU can prove, as a page and JSON in benchmarks/results/
 # make test-fast      what needs no training in processes of its own, for the daily round
 # make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
@@ -15,7 +16,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sani
 SANITIZED_TESTS = $(addprefix test_ops/,test_sanitizers.py test_attention.py test_batch_norm.py \
 	test_scan/test_cpu.py test_scan/test_selective_scan.py) test_tools/test_signals_in_mid_step.py
 
-.PHONY: env demo test test-fast test-sanitize lint clean
+.PHONY: env demo test test-fast test-sanitize gpu-report lint clean
 
 env:
 	@$(PYTHON) tools/setup_env.py --venv $(VENV) --device $(DEVICE)
@@ -39,6 +40,10 @@ test-sanitize: env
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(VENV)/bin/pytest $(addprefix tests/,$(SANITIZED_TESTS))
+
+# One part: make gpu-report PART=scan_time.
+gpu-report: env
+	@$(VENV)/bin/python benchmarks/gpu_report.py $(if $(PART),--part $(PART))
 
 lint: env
 	@$(VENV)/bin/ruff check .
