@@ -17,11 +17,10 @@ class Preprocessed(nn.Module):
         self.program = program
         # The pipeline loads BGR; a preprocessor that converts it hands on RGB.
         self.reversed = not preprocessor._channel_conversion
-        mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-        if preprocessor._enable_normalize:
-            mean, std = preprocessor.mean.clone(), preprocessor.std.clone()
-        self.register_buffer('mean', mean)
-        self.register_buffer('std', std)
+        # One that does not normalise has neither.
+        mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+        self.register_buffer('mean', torch.zeros(1, 1, 1) if mean is None else mean.clone())
+        self.register_buffer('std', torch.ones(1, 1, 1) if std is None else std.clone())
 
     def forward(self, image: Tensor, *others: Tensor) -> tuple[Tensor, ...] | Tensor:
         """As the program's, of bytes."""
