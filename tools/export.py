@@ -127,7 +127,7 @@ def _export(program: 'Program', format: str, folder: Path) -> tuple:
         return export, partial(prove, program, export.content)
     from mmvision_mamba.export.torch_programs import export_torch, prove_torch
 
-    export = export_torch(program, folder / 'model.pt2', format)
+    export = export_torch(program, folder / 'model.pt2', compiled=format == 'aoti')
     return export, partial(prove_torch, program, export)
 
 
