@@ -202,7 +202,7 @@ def _export(
         return export, proving
     from mmvision_mamba.export.torch_programs import export_torch, prove_torch
 
-    export = export_torch(program, folder / 'model.pt2', args.format)
+    export = export_torch(program, folder / 'model.pt2', compiled=args.format == 'aoti')
     return export, partial(prove_torch, program, export)
 
 

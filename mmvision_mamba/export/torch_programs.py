@@ -17,8 +17,6 @@ from .exporter import prove_run
 from .programs import Program, quiet, record
 from .self_check import with_maps
 
-FORMATS = ('torch_export', 'aoti')
-
 
 @dataclass(frozen=True)
 class TorchExport:
@@ -61,26 +59,26 @@ class Named(nn.Module):
         return dict(zip(self.names, self.module(*inputs), strict=True))
 
 
-def export_torch(program: Program, path: Path, format: str) -> TorchExport:
+def export_torch(program: Program, path: Path, compiled: bool = False) -> TorchExport:
     """Record a program, and save or compile it.
 
     Args:
         program: It.
         path: Of the file to be written, ``.pt2``.
-        format: One of :data:`FORMATS`.
+        compiled: Whether AOTInductor compiles it, for this processor.
 
     Raises:
         InputError: It cannot be compiled.
     """
     start = time.perf_counter()
     with with_maps(program) as wide, quiet(), torch.no_grad():
-        # What a module takes as *inputs is a tuple of its own.
-        shapes = (wide.dynamic_shapes,)
+        # What a module takes as *inputs is a tuple of its own; of the image alone sides may vary.
+        shapes = ((wide.dynamic_shapes[0], *({} for _ in wide.input_names[1:])),)
         named = replace(
             wide, module=Named(wide.module, wide.output_names).eval(), dynamic_shapes=shapes
         )
         recorded = record(named)
-        if format == 'aoti':
+        if compiled:
             _compile(recorded, path)
         else:
             torch.export.save(recorded, path)

@@ -14,7 +14,7 @@ from mmvision_mamba.export.programs import build_program
 from mmvision_mamba.export.proof_images import drawn_images
 from mmvision_mamba.export.self_check import verify
 from mmvision_mamba.export.torch_programs import export_torch, prove_torch
-from mmvision_mamba.inference.exported_programs import TorchProgram
+from mmvision_mamba.inference.exported_programs import TorchProgram, is_compiled
 from mmvision_mamba.inference.opening import open_model
 from mmvision_mamba.standalone.errors import Deviation
 
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow  # an export takes seconds
 SIZES = [(64, 96), (75, 61)]
 
 
-def exported(made, folder: Path, format: str, **options) -> Path:
+def exported(made, folder: Path, **options) -> Path:
     opened = open_model(made.config, made.weights)
     program = build_program(opened, **options)
-    export = export_torch(program, folder / 'model.pt2', format)
+    export = export_torch(program, folder / 'model.pt2')
     sizes = SIZES if program.size is None else [program.size]
     assert [size for size, _ in prove_torch(program, export, drawn_images(sizes))] == sizes
     write_export(folder / 'small', opened, program, export, 'small')
@@ -34,12 +34,13 @@ def exported(made, folder: Path, format: str, **options) -> Path:
 
 @pytest.fixture(scope='module')
 def segmentor(made_segmentor, tmp_path_factory) -> Path:
-    return exported(made_segmentor, tmp_path_factory.mktemp('out'), 'torch_export')
+    folder = tmp_path_factory.mktemp('out')
+    return exported(made_segmentor, folder, preprocess_inside=True, probabilities=True)
 
 
 @pytest.fixture(scope='module')
 def detector(made_detector, tmp_path_factory) -> Path:
-    return exported(made_detector, tmp_path_factory.mktemp('out'), 'torch_export')
+    return exported(made_detector, tmp_path_factory.mktemp('out'))
 
 
 @pytest.fixture(scope='module')
@@ -69,11 +70,12 @@ def test_a_detectors_folder_answers_as_the_model_itself(detector, made_detector,
 
 def test_it_names_what_deviates_from_its_check(segmentor, tmp_path):
     with trust_checkpoints():
-        assert verify(segmentor)[2:] == ['stage1', 'stage2', 'stage3', 'stage4', 'logits', 'result']
+        names = verify(segmentor)
+    assert names[2:] == ['stage1', 'stage2', 'stage3', 'stage4', 'logits', 'result']
     copied = shutil.copytree(segmentor, tmp_path / 'copied')
     description = (copied / 'model.json').read_text()
-    (copied / 'model.json').write_text(description.replace('"RGB"', '"BGR"'))
-    with trust_checkpoints(), pytest.raises(Deviation, match=r'^input deviates'):
+    (copied / 'model.json').write_text(description.replace('bilinear', 'nearest'))
+    with trust_checkpoints(), pytest.raises(Deviation, match=r'^resized deviates'):
         verify(copied)
 
 
@@ -99,6 +101,21 @@ def test_a_program_that_gives_something_else_is_refused(segmentor, made_detector
     copied = shutil.copytree(segmentor, tmp_path / 'copied')
     opened = open_model(made_detector.config, made_detector.weights)
     program = build_program(opened, 'backbone')
-    export_torch(program, copied / 'model.pt2', 'torch_export')
+    export_torch(program, copied / 'model.pt2')
     with trust_checkpoints(), pytest.raises(InputError, match='gives no label_map'):
         Predictor(copied)
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='AOTInductor needs a C++ compiler')
+def test_a_compiled_backbone_answers_alike_and_is_opened_where_it_is_trusted(
+    small_detector, as_open, tmp_path
+):
+    opened = as_open(small_detector('mask_rcnn', 'MambaVision'))
+    program = build_program(opened, 'backbone', size=(64, 96))
+    export = export_torch(program, tmp_path / 'model.pt2', compiled=True)
+    assert is_compiled(export.content)
+    assert 'mmvision_mamba.selective_scan.default' in export.operators
+    [(_, off)] = prove_torch(program, export, drawn_images([(64, 96)]))
+    assert max(off.values()) < 1e-5
+    with pytest.raises(InputError, match='is a program of PyTorch'):
+        TorchProgram(export.content)
