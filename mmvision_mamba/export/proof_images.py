@@ -26,7 +26,7 @@ def drawn_images(sizes: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
 
 
 def compact_image(size: tuple[int, int]) -> np.ndarray:
-    """A drawn image ``(height, width, 3)`` uint8 of few bytes as a file: a large one in blocks."""
+    """A drawn image ``(height, width, 3)`` uint8 of a small file: in blocks, if it is large."""
     block = max(1, round(max(size) / 128))
     [image] = drawn_images([tuple(-(-side // block) for side in size)])
     return image.repeat(block, axis=0).repeat(block, axis=1)[: size[0], : size[1]]
