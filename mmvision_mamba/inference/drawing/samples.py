@@ -17,6 +17,7 @@ from .annotate import draw, side_by_side
 from .colors import class_palette
 
 MODES = ('transformed', 'original', 'both')
+_CACHED = 10  # images that a mosaic of cached ones is given first, or it mixes none
 _TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
 _PACK = {'mmdet': 'PackDetInputs', 'mmseg': 'PackSegInputs'}
 
@@ -28,17 +29,18 @@ class Drawn:
     Attributes:
         name: Of its file, without suffix.
         image: (H, W, 3) uint8 RGB.
-        caption: What there is to say of it.
+        caption: What there is to say of it; None where it says so itself.
     """
 
     name: str
     image: np.ndarray
-    caption: str
+    caption: str | None
 
 
 def draw_samples(cfg: Config, split: str, mode: str, count: int, seed: int) -> Iterator[Drawn]:
     """Draw images of a data set, each with random augmentations of a seed of its own.
 
+    Recipes that mix in images seen before (``CachedMosaic``) draw others where ``count`` differs.
     What the model's data preprocessor does after the pipeline (normalising, padding a batch) is
     not drawn.
 
@@ -72,6 +74,10 @@ def draw_samples(cfg: Config, split: str, mode: str, count: int, seed: int) -> I
 
 def _draw_all(datasets: dict, scope: str, count: int, seed: int) -> Iterator[Drawn]:
     number = min(map(len, datasets.values()))
+    for dataset in datasets.values():
+        if 'Cached' in str(getattr(dataset, 'pipeline', '')):
+            for index in range(min(_CACHED, number)):
+                _sample(dataset, index, seed)
     chosen = np.random.default_rng(seed).permutation(number)[:count]
     for index in sorted(chosen.tolist()):
         views, captions = [], []
@@ -81,7 +87,7 @@ def _draw_all(datasets: dict, scope: str, count: int, seed: int) -> Iterator[Dra
             views.append(image)
             captions.append(f'{kind}, {caption}' if len(datasets) > 1 else caption)
         drawn = side_by_side(views, captions) if len(views) > 1 else views[0]
-        yield Drawn(f'{index:06d}_{name}', drawn, name if len(views) > 1 else captions[0])
+        yield Drawn(f'{index:06d}_{name}', drawn, None if len(views) > 1 else captions[0])
 
 
 def _sample(dataset, index: int, seed: int) -> dict:
@@ -102,7 +108,7 @@ def _draw(sample: dict, metainfo: dict, scope: str) -> tuple[np.ndarray, str, st
     if len(inputs) != 3:
         raise InputError(f'images of {len(inputs)} channels cannot be drawn, but of 3')
     # Of mmcv's loaders in BGR; some augmentations leave floats.
-    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
+    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).to(torch.uint8).contiguous().numpy()
     names = tuple(metainfo['classes'])
     palette = class_palette(_TASKS[scope], len(names), metainfo.get('palette'))
     labels = dict(class_names=names, palette=palette)
@@ -116,7 +122,7 @@ def _draw(sample: dict, metainfo: dict, scope: str) -> tuple[np.ndarray, str, st
     else:
         truth = true_label_map(data, labels)
     if truth is None:
-        return np.ascontiguousarray(image), name, f'{caption}, not annotated'
+        return image, name, f'{caption}, not annotated'
     return draw(image, truth, **options), name, caption
 
 
