@@ -2,6 +2,7 @@
 # make demo   train and test both families on the embedded data set, on the CPU or a GPU
 # make test   the tests and the linter
 # make docs   the pages in docs/ as a site, in site/, with an environment of their own
+# make gpu-report     all that a GPU can prove, as a page and JSON in benchmarks/results/
 # make test-fast      what needs no training in processes of its own, for the daily round
 # make test-sanitize  the C++ kernels built to report memory errors: their tests, short trainings
 PYTHON ?= python3
@@ -16,7 +17,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sani
 SANITIZED_TESTS = $(addprefix test_ops/,test_sanitizers.py test_attention.py test_batch_norm.py \
 	test_scan/test_cpu.py test_scan/test_selective_scan.py) test_tools/test_signals_in_mid_step.py
 
-.PHONY: env demo test test-fast test-sanitize docs lint clean
+.PHONY: env demo test test-fast test-sanitize docs gpu-report lint clean
 
 env:
 	@$(PYTHON) tools/setup_env.py --venv $(VENV) --device $(DEVICE)
@@ -51,6 +52,10 @@ $(DOCS)/installed: requirements/docs.txt requirements/constraints.txt
 	@$(DOCS)/bin/pip install -qq --disable-pip-version-check \
 		-c requirements/constraints.txt -r requirements/docs.txt
 	@touch $@
+
+# One part: make gpu-report PART=scan_time.
+gpu-report: env
+	@$(VENV)/bin/python benchmarks/gpu_report.py $(if $(PART),--part $(PART))
 
 lint: env
 	@$(VENV)/bin/ruff check .

@@ -77,8 +77,9 @@ def commands() -> dict[str, Path]:
 
 
 def tools_folder(package: Path) -> Path:
-    """Beside the package in a clone, inside it where it is installed from a wheel."""
-    places = (package.parent / 'tools', package / '.mim' / 'tools')
+    """Inside the package where it is installed from a wheel, beside it in a clone."""
+    # In this order: beside an installed package another's may lie.
+    places = (package / '.mim' / 'tools', package.parent / 'tools')
     for place in places:
         if (place / 'train.py').is_file():
             return place

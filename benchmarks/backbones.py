@@ -51,6 +51,7 @@ GROWTH_SIZES = tuple((side, side) for side in (256, 384, 512, 768, 1024, 1536, 2
 # for every other size and for growth.
 COCO_WINDOWS = (8, 8, 112, 56)
 WINDOWS = {(224, 224): None, (512, 512): (8, 8, 64, 32)}
+DTYPES = ('float32', 'tf32', 'bfloat16', 'float16')
 ADDED = 'the most that torch allocates in a call'
 CAPTION = (
     f'x ConvNeXt-T: over {BASELINE}; of times, the median of the ratios of the rounds. '
@@ -90,9 +91,11 @@ class Variant(NamedTuple):
     what: str
     compiled: bool
     dtype: str
+    channels_last: bool = False
 
     def __str__(self) -> str:
-        return f'{self.what}, {"compiled" if self.compiled else "eager"}, {self.dtype}'
+        layout = ', channels-last' if self.channels_last else ''
+        return f'{self.what}, {"compiled" if self.compiled else "eager"}, {self.dtype}{layout}'
 
 
 def known_models() -> list[str]:
@@ -160,7 +163,8 @@ def measure(
             image,
             training=variant.what != 'inference',
             compiled=variant.compiled,
-            bfloat16=variant.dtype == 'bfloat16',
+            dtype=variant.dtype,
+            channels_last=variant.channels_last,
         )
         # Compiles, and makes the optimizer's state.
         warm_up = seconds(calls[name], args.device)
@@ -175,6 +179,7 @@ def measure(
                 what=variant.what,
                 compiled=variant.compiled,
                 dtype=variant.dtype,
+                channels_last=variant.channels_last,
                 batch=args.batch,
                 memory_mb=round((held + added) / 1e6, 1),
                 added_mb=round(added / 1e6, 1),
@@ -208,7 +213,7 @@ def label(row: dict) -> str:
 
 
 def variant_of(row: dict) -> Variant:
-    return Variant(row['what'], row['compiled'], row['dtype'])
+    return Variant(row['what'], row['compiled'], row['dtype'], row['channels_last'])
 
 
 def megapixels(row: dict) -> float:
@@ -327,7 +332,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--with-cp', action='store_true', help='train with recomputation too')
     parser.add_argument('--compile', action='store_true', help='measure compiled too')
-    parser.add_argument('--dtype', nargs='+', choices=('float32', 'bfloat16'), default=['float32'])
+    parser.add_argument('--dtype', nargs='+', choices=DTYPES, default=['float32'])
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')

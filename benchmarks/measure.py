@@ -13,21 +13,41 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 
 
 class Workload:
-    """One model on one image as a call that can be repeated: a forward pass or a training step."""
+    """One model on one batch as a call that can be repeated: a forward pass or a training step.
+
+    Args:
+        dtype: ``float32``, ``tf32`` (float32 whose products a GPU rounds to 19 bits), or what
+            autocast computes in, ``float16`` or ``bfloat16``.
+        channels_last: Whether weights and image lie so in memory.
+    """
 
     def __init__(
-        self, net: nn.Module, image: Tensor, *, training: bool, compiled: bool, bfloat16: bool
+        self,
+        net: nn.Module,
+        image: Tensor,
+        *,
+        training: bool,
+        compiled: bool,
+        dtype: str = 'float32',
+        channels_last: bool = False,
     ) -> None:
-        self.net, self.image, self.bfloat16 = net, image, bfloat16
+        if channels_last:
+            net = net.to(memory_format=torch.channels_last)
+            image = image.to(memory_format=torch.channels_last)
+        self.net, self.image = net, image
+        # Of the process: torch's default rounds convolutions and not matrix products.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == 'tf32'
+        self.autocast = None if dtype in ('float32', 'tf32') else getattr(torch, dtype)
         net.train(training)
         self.forward = torch.compile(net) if compiled else net
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4) if training else None
         self.gradients = None  # of the maps, drawn in the first step; a head's, so not counted
 
     def __call__(self) -> None:
+        kind, autocast = self.image.device.type, self.autocast
         with (
             torch.set_grad_enabled(self.optimizer is not None),
-            torch.autocast(self.image.device.type, torch.bfloat16, enabled=self.bfloat16),
+            torch.autocast(kind, autocast, enabled=autocast is not None),
         ):
             outputs = self.forward(self.image)
         if self.optimizer is not None:

@@ -49,14 +49,14 @@ GPUS = (1, 8, 64)
 PER_GPU = 2
 
 
-def batch_of(cfg: Config, size: tuple[int, int]) -> dict:
-    """A GPU's share of random images and annotations, as a data loader gives them."""
+def batch_of(cfg: Config, size: tuple[int, int], count: int = PER_GPU) -> dict:
+    """Random images, by default a GPU's share, and annotations, as a data loader gives them."""
     if cfg.default_scope == 'mmdet':
-        shapes = dict(image_shapes=(3, *size), num_items=[OBJECTS] * PER_GPU, num_classes=80)
-        return demo_mm_inputs(PER_GPU, with_mask=True, **shapes)
-    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(PER_GPU)]
+        shapes = dict(image_shapes=(3, *size), num_items=[OBJECTS] * count, num_classes=80)
+        return demo_mm_inputs(count, with_mask=True, **shapes)
+    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(count)]
     samples = []
-    for _ in range(PER_GPU):
+    for _ in range(count):
         labels = PixelData(data=torch.randint(0, 150, (1, *size)))
         sample = SegDataSample(gt_sem_seg=labels)
         sample.set_metainfo(dict(img_shape=size, ori_shape=size))
@@ -64,15 +64,21 @@ def batch_of(cfg: Config, size: tuple[int, int]) -> dict:
     return dict(inputs=images, data_samples=samples)
 
 
-def measure(name: str, size: tuple[int, int], device: str, rounds: int) -> dict:
-    """Seconds and bytes an image of training steps; bytes beyond weights and optimizer."""
-    cfg = load_config(str(ROOT / 'configs' / f'{name}.py'))
+def measure(
+    name: str, size: tuple[int, int], device: str, rounds: int, images: int = PER_GPU
+) -> dict:
+    """Seconds and bytes an image of training steps; bytes beyond weights and optimizer.
+
+    Args:
+        name: Of a config of this project, or ``mmdet::...``, one that mmdet ships.
+    """
+    cfg = load_config(name if '::' in name else str(ROOT / 'configs' / f'{name}.py'))
     fit_to_machine(cfg)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         # One process: SyncBN has nothing to synchronise with.
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
-        batch = batch_of(cfg, size)
+        batch = batch_of(cfg, size, images)
 
         def step() -> None:
             model.train_step(batch, wrapper)
@@ -82,8 +88,9 @@ def measure(name: str, size: tuple[int, int], device: str, rounds: int) -> dict:
         activations = added_bytes(step, device)
     return dict(
         precision='mixed' if cfg.optim_wrapper.type == 'AmpOptimWrapper' else 'float32',
-        seconds_per_image=median(times) / PER_GPU,
-        bytes_per_image=activations // PER_GPU,
+        images=images,
+        seconds_per_image=median(times) / images,
+        bytes_per_image=activations // images,
     )
 
 

@@ -172,14 +172,14 @@ def fit_to_machine(cfg: Config) -> None:
 
     SyncBN becomes BN, mixed precision float32, NCCL gloo; ``DistributedDataParallel`` is told of
     no device. Where there is one, Adam and AdamW are torch's fused ones: they skip a step whose
-    gradients are not finite without the host waiting for the GPU (NonFiniteLossHook). Under
-    mixed precision the loss scaler waits anyway.
+    gradients are not finite without the host waiting for the GPU (NonFiniteLossHook). Not under
+    mixed precision, whose loss scaler waits anyway, nor for a sharded model, where it is no use.
     """
     if torch.cuda.is_available():
         wrapper = cfg.get('optim_wrapper') or {}
         optimizer = wrapper.get('optimizer') or {}
         plain = wrapper.get('type', 'OptimWrapper') == 'OptimWrapper'
-        if plain and optimizer.get('type') in ('Adam', 'AdamW'):
+        if plain and 'strategy' not in cfg and optimizer.get('type') in ('Adam', 'AdamW'):
             optimizer.setdefault('fused', 'foreach' not in optimizer)
         return
     wrapper = cfg.get('optim_wrapper') or {}  # None where a base's is taken out

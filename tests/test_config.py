@@ -166,6 +166,9 @@ def test_on_a_gpu_adam_is_the_one_that_skips_steps_there(wrapper, fused, monkeyp
     cfg = Config(dict(model=dict(), optim_wrapper=wrapper))
     fit_to_machine(cfg)
     assert cfg.optim_wrapper.optimizer.get('fused') is fused
+    sharded = Config(dict(model=dict(), strategy=dict(), optim_wrapper=wrapper))
+    fit_to_machine(sharded)
+    assert sharded.optim_wrapper == wrapper
     fit_to_machine(Config(dict(model=dict(), optim_wrapper=None)))
 
 

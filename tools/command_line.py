@@ -62,7 +62,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='unpickle checkpoints whole, which runs whatever their authors put in them',
+        help='unpickle checkpoints whole, and open programs of PyTorch (.pt2), which runs whatever '
+        'their authors put in them',
     )
 
 

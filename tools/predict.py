@@ -192,12 +192,15 @@ def main(args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> None:
+    from mmvision_mamba.checkpoints import trust_checkpoints
     from mmvision_mamba.cli import Console
     from mmvision_mamba.export.self_check import verify
     from mmvision_mamba.standalone.errors import Deviation
 
     try:
-        Console.current.report(f'verified: {", ".join(verify(args.verify))}')
+        with trust_checkpoints(args.trust_checkpoint):
+            names = verify(args.verify)
+        Console.current.report(f'verified: {", ".join(names)}')
     except Deviation as error:
         sys.exit(f'error: {error}')
 

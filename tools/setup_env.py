@@ -188,7 +188,7 @@ class Environment:
                 continue
             with open(self.log, 'rb') as log:
                 log.seek(begin)
-                steps = re.findall(rb'^\[(\d+)/(\d+)\]', log.read(), re.MULTILINE)
+                steps = re.findall(rb'^ *\[(\d+)/(\d+)\]', log.read(), re.MULTILINE)
             if steps and steps[-1] != shown:
                 shown = steps[-1]
                 line = '  %s: %d of %d files ...' % (what, *map(int, shown))

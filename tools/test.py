@@ -49,7 +49,8 @@ def main(args: argparse.Namespace) -> None:
 
         if args.tta:
             raise InputError(f'--tta: {args.checkpoint} is an exported model, run as it is')
-        use_exported(cfg, args.checkpoint)
+        with trust_checkpoints(args.trust_checkpoint):
+            use_exported(cfg, args.checkpoint)
         cfg.load_from = None
     else:
         cfg.load_from = str(locate(args.checkpoint))

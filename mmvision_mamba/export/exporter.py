@@ -1,31 +1,32 @@
-"""An open model as an ONNX file that was seen to answer as the model does."""
+"""An open model as a file that was seen to answer as the model does."""
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 
+from ..checkpoints import trust_checkpoints
 from ..errors import InputError
 from ..inference.opening import OpenModel
 from ..standalone.description import DESCRIPTION, parse_description
 from ..standalone.errors import Deviation
 from ..standalone.images import resized_size
-from ..standalone.verify import verify
 from .compare import EXACT, Tolerance, differences
 from .compare_detections import compare_detections
 from .description import describe
 from .folder import write_folder
-from .onnx import to_onnx
-from .own_check import of_its_own
 from .programs import Program
-from .quantize import halve_weights, quantize
-from .self_check import for_network, hide_maps, record, with_maps
+from .self_check import for_network, hide_maps, record, verify, with_maps
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .torch_programs import TorchExport
 
 # (height, width) of what an export is proved on: even and odd, flat and tall, smaller than a window
 # and of several.
@@ -43,10 +44,22 @@ class Export:
         seconds: That it took.
     """
 
-    model: onnx.ModelProto
+    model: 'onnx.ModelProto'
     maps: tuple[str, ...]
     operators: Counter
     seconds: float
+    file = 'model.onnx'
+
+    @property
+    def content(self) -> bytes:
+        """Of the file."""
+        return self.model.SerializeToString()
+
+    def __str__(self) -> str:
+        return (
+            f'opset {self.opset}, {len(self.content) / 1e6:.1f} MB, {self.operators.total()} '
+            f'operators, {self.seconds:.0f} s'
+        )
 
     @property
     def opset(self) -> int:
@@ -59,6 +72,8 @@ def export_onnx(program: Program) -> Export:
     Raises:
         InputError: It cannot be.
     """
+    from .onnx import to_onnx  # onnx and onnxscript, which programs of PyTorch do without
+
     start = time.perf_counter()
     with with_maps(program) as wide:
         model = to_onnx(wide)
@@ -81,6 +96,8 @@ def in_precision(
     Raises:
         InputError: A weight does not fit in fp16, or int8 has no image.
     """
+    from .quantize import halve_weights, quantize  # onnx, see export_onnx
+
     if precision == 'float32':
         return export
     if precision == 'fp16':
@@ -94,7 +111,7 @@ def write_export(
     folder: Path,
     opened: OpenModel,
     program: Program,
-    export: Export,
+    export: 'Export | TorchExport',
     source: str,
     precision: str = 'float32',
 ) -> None:
@@ -115,7 +132,7 @@ def write_export(
     inside = program.example_inputs[0].dtype == torch.uint8
     description = describe(
         opened,
-        model='model.onnx',
+        model=export.file,
         network_input=dict(
             name=program.input_names[0],
             layout='NHWC' if inside else 'NCHW',
@@ -132,11 +149,13 @@ def write_export(
     _refuse_size_that_is_resized(program.size, description)
     recorded = record(opened, program.size, program.task)
     check = for_network(recorded, program, export.maps)
-    data = export.model.SerializeToString()
     try:
         if precision != 'float32':
-            check = of_its_own(check, data, description, precision)
-        write_folder(folder, data, description, check, approve=verify)
+            from .own_check import of_its_own  # onnxruntime
+
+            check = of_its_own(check, export.content, description, precision)
+        with trust_checkpoints():  # it was made here
+            write_folder(folder, export.content, description, check, approve=verify)
     except Deviation as error:
         raise InputError(f'nothing was written, as the exported model differs: {error}') from error
 
@@ -155,8 +174,10 @@ def _refuse_size_that_is_resized(size: tuple[int, int] | None, description: dict
         )
 
 
-def count_operators(graph: onnx.GraphProto) -> Counter:
+def count_operators(graph: 'onnx.GraphProto') -> Counter:
     """How many of each operator a graph has, those in the bodies of its loops included."""
+    import onnx
+
     counted: Counter = Counter()
     for node in graph.node:
         counted[node.op_type] += 1
@@ -169,12 +190,40 @@ def count_operators(graph: onnx.GraphProto) -> Counter:
 def prove(
     program: Program, model: bytes, images: Iterable[np.ndarray], tolerance: Tolerance = EXACT
 ) -> Iterator[tuple[tuple[int, int], dict[str, float]]]:
-    """Run a model in onnxruntime beside the program that it is of.
+    """Run a model in onnxruntime beside the program that it is of, see :func:`prove_run`.
 
     Args:
         program: It.
         model: The ONNX file's bytes.
         images: (H, W, 3) uint8, RGB.
+        tolerance: What is let through.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+
+    def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(program.output_names, session.run(program.output_names, dict(feeds))))
+
+    yield from prove_run(program, run, images, 'onnxruntime', tolerance)
+
+
+def prove_run(
+    program: Program,
+    run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
+    images: Iterable[np.ndarray],
+    runtime: str,
+    tolerance: Tolerance = EXACT,
+) -> Iterator[tuple[tuple[int, int], dict[str, float]]]:
+    """Run an export beside the program that it is of.
+
+    Args:
+        program: It.
+        run: Gives the export's outputs by their names, for its inputs by theirs.
+        images: (H, W, 3) uint8, RGB.
+        runtime: What computes the export.
         tolerance: What is let through.
 
     Yields:
@@ -184,18 +233,15 @@ def prove(
     Raises:
         InputError: An output differs by more than its tolerance.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
     for image in images:
         height, width = image.shape[:2]
         feed = feeds(program, image)
         with torch.inference_mode():
             expected = program.module(*map(torch.from_numpy, feed.values()))
-        got = dict(zip(program.output_names, session.run(program.output_names, feed)))
+        got = run(feed)
         expected = {name: x.numpy() for name, x in zip(program.output_names, expected)}
         which = f'an image of {width} x {height}'
-        yield (height, width), _compare(program, expected, got, which, tolerance)
+        yield (height, width), _compare(program, expected, got, which, runtime, tolerance)
 
 
 def feeds(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -208,14 +254,19 @@ def feeds(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _compare(
-    program: Program, expected: dict, got: dict, which: str, tolerance: Tolerance
+    program: Program,
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    which: str,
+    runtime: str,
+    tolerance: Tolerance,
 ) -> dict[str, float]:
     """Differences of the outputs by name; InputError where one is beyond its tolerance."""
     if program.task == 'detection':
         found = compare_detections(expected, got, program.limit, tolerance)
         if not found.is_equal:
             raise InputError(
-                f'objects in {which} differ in onnxruntime, nothing was written: {found}'
+                f'objects in {which} differ in {runtime}, nothing was written: {found}'
             )
         off = dict(boxes=1 - found.iou, scores=found.score, masks=1 - found.mask)
         return {name: off[name] for name in off if name in expected} | dict(
@@ -225,7 +276,7 @@ def _compare(
     for name, value in off.items():
         if not value <= tolerance.of(name):
             raise InputError(
-                f'{name} of {which} differs by {value:.1e} in onnxruntime, where '
+                f'{name} of {which} differs by {value:.1e} in {runtime}, where '
                 f'{tolerance.of(name):.0e} is allowed: nothing was written'
             )
     return off

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.published_files import is_published, read_published
 from ..errors import InputError
+from ..inference.exported_programs import open_network
 from ..inference.input_pipeline import Sample, is_ordinary_load
 from ..inference.opening import OpenModel, open_model, steps_of_testing
 from ..inference.results import DetectionResult, SegmentationResult
@@ -31,7 +32,8 @@ from ..standalone import check as checks
 from ..standalone.description import is_exported
 from ..standalone.errors import Deviation
 from ..standalone.results import Crop, Detections, Segmentation
-from .proof_images import drawn_images
+from ..standalone.verify import verify as verify_exported
+from .proof_images import compact_image
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -63,7 +65,7 @@ def record(opened: OpenModel, size: tuple[int, int] | None = None, task: str | N
         size: (height, width) of the image; None for :data:`SIZE`.
         task: ``'features'`` for what its backbone makes of the image as it is, and no more.
     """
-    [image] = drawn_images([size or SIZE])
+    image = compact_image(size or SIZE)
     maps, result = _run(opened, image, task == 'features')
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, 'png')
@@ -95,10 +97,11 @@ def verify(model: str | Path, weights: str | Path | None = None) -> list[str]:
 
     Raises:
         Deviation: Something deviates; the first thing that does is named.
-        InputError: There is no such model, or it carries no check.
+        InputError: There is no such model, or it carries no check; or it is a program of PyTorch,
+            and not under ``trust_checkpoints``.
     """
     if is_exported(model):
-        return _verify_exported(model)
+        return verify_exported(model, open_network)
     source = Path(weights or model).expanduser()
     if not (source.is_file() and is_published(source)):
         raise InputError(
@@ -111,12 +114,6 @@ def verify(model: str | Path, weights: str | Path | None = None) -> list[str]:
     check = checks.parse_check(check, str(source))
     image = checks.check_image(check)
     return compare(check, *_run(open_model(model, weights), image))
-
-
-def _verify_exported(folder: str | Path) -> list[str]:
-    from ..standalone.verify import verify  # onnxruntime, which published files do without
-
-    return verify(folder)
 
 
 def compare(check: Mapping, maps: Mapping[str, np.ndarray], result: Mapping) -> list[str]:

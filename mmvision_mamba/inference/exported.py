@@ -1,4 +1,4 @@
-"""An exported model behind a predictor: onnxruntime in place of PyTorch."""
+"""An exported model behind a predictor: a file in a runtime in place of a module."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..standalone.network import Model
 from ..standalone.results import Crop, Detections, Prepared, Segmentation
+from .exported_programs import open_network
 from .input_pipeline import Loaded, Sample, Source, read_rgb
 from .outputs import compact_masks
 from .results import DetectionResult, SegmentationResult
@@ -23,7 +24,8 @@ _METHODS = {'bilinear': cv2.INTER_LINEAR, 'nearest': cv2.INTER_NEAREST}
 class ExportedModel:
     """What a predictor asks of a model, of one that ``tools/export.py`` wrote.
 
-    What its folder holds is a stranger's: nothing of it is executed, and no other file is opened.
+    What its folder holds is a stranger's: nothing of it is executed, and no other file is opened;
+    but that of a program of PyTorch is, once it is trusted.
 
     Args:
         folder: Of the exported model.
@@ -34,14 +36,16 @@ class ExportedModel:
         task, class_names, palette, device: As a predictor has them.
 
     Raises:
-        InputError: The folder holds what it may not, is damaged, or is of a backbone alone.
+        InputError: The folder holds what it may not, is damaged, or is of a backbone alone; or it
+            holds a program of PyTorch and is not under ``trust_checkpoints``.
     """
 
     device = torch.device('cpu')
     threshold = None
 
     def __init__(self, folder: str | Path, probabilities: bool, max_pixels: int) -> None:
-        self._model = Model(folder, threads=torch.get_num_threads())
+        threads = torch.get_num_threads()
+        self._model = Model(folder, threads=threads, open_network=open_network)
         self.description = self._model.description
         self.task = self.description.task
         if self.task == 'features':

@@ -66,6 +66,36 @@ def segmentation_result(
     )
 
 
+def true_objects(sample, size: tuple[int, int], labels: dict) -> DetectionResult | None:
+    """The annotated objects of mmdet's ``DetDataSample``, of score 1; None without annotations.
+
+    Args:
+        sample: Maybe with ``gt_instances``.
+        size: (height, width) of the image that they are of.
+        labels: ``class_names`` and ``palette``.
+    """
+    if 'gt_instances' not in sample:
+        return None
+    truth = sample.gt_instances
+    boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)  # of mmdet's box classes
+    return DetectionResult(
+        image_size=size,
+        boxes=boxes.cpu().numpy().reshape(-1, 4),
+        scores=np.ones(len(boxes), np.float32),
+        labels=truth.labels.cpu().numpy(),
+        compact_masks=compact_masks(truth.masks.to_ndarray(), size) if 'masks' in truth else None,
+        **labels,
+    )
+
+
+def true_label_map(sample, labels: dict) -> SegmentationResult | None:
+    """The annotated label map of mmseg's ``SegDataSample``; None without one."""
+    if 'gt_sem_seg' not in sample:
+        return None
+    label_map = sample.gt_sem_seg.data[0].cpu().numpy()
+    return SegmentationResult(image_size=label_map.shape, label_map=label_map, **labels)
+
+
 def best_classes(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     """Which class has the highest score at each pixel of an image, without all scores at its size.
 

@@ -46,8 +46,9 @@ class Predictor:
         model: A config file, which needs ``weights``; the name of a published model; a file of
             ``tools/publish_model.py``; or the work dir of a training, of which the best, else the
             newest whole checkpoint is taken; or a folder of ``tools/export.py``, which onnxruntime
-            computes on the CPU, and which takes no ``weights``, ``amp``, ``tta``, ``cfg_options``
-            or ``tile_exact``.
+            (or PyTorch, where the folder holds a program of it, and is trusted) computes on the
+            CPU, and which takes no ``weights``, ``amp``, ``tta``, ``cfg_options`` or
+            ``tile_exact``.
         weights: A checkpoint's path, URL or published name, instead of the model's own. It is read
             without running what is in it, see :func:`mmvision_mamba.checkpoints.trust_checkpoints`.
         device: Such as ``'cpu'``, ``'cuda:1'``; ``'auto'`` is a CUDA GPU, else Apple's (mps, on
@@ -287,16 +288,16 @@ def _open_exported(
             )
     if str(device) not in ('auto', 'cpu'):
         raise InputError(
-            f'device {device}: an exported model is computed on the CPU, by onnxruntime; expected '
-            'auto or cpu'
+            f'device {device}: an exported model is computed on the CPU; expected auto or cpu'
         )
+    from .exported import ExportedModel
+
     try:
-        from .exported import ExportedModel
+        return ExportedModel(folder, probabilities, max_pixels)
     except ModuleNotFoundError as error:
         if error.name != 'onnxruntime':
             raise
         raise InputError('an exported model needs onnxruntime: pip install onnxruntime') from error
-    return ExportedModel(folder, probabilities, max_pixels)
 
 
 def _refuse_combinations(

@@ -2,15 +2,31 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import onnxruntime
 
 from .description import DESCRIPTION, read_description
 from .errors import InputError
 from .images import resize_image, resized_size
-from .onnx_file import more_outputs, refuse_external_data
 from .results import Crop, Detections, Prepared, Segmentation
+
+
+class Network(Protocol):
+    """What computes: a file in a runtime. ``inputs`` and ``outputs`` are names of tensors."""
+
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of these names."""
+
+
+def open_onnx(path: Path, also: Sequence[str], threads: int) -> Network:
+    """A network of an ONNX file, see :class:`~.onnx_network.OnnxNetwork`."""
+    from .onnx_network import OnnxNetwork  # onnxruntime, which other networks do without
+
+    return OnnxNetwork(path, also, threads)
 
 
 class Model:
@@ -20,34 +36,28 @@ class Model:
         folder: Of the exported model.
         also: Names of tensors within the network that are to be had too.
         threads: To compute in; 0 for as many as there are cores.
+        open_network: What makes a network of its file, as :func:`open_onnx` does.
 
     Attributes:
         description: Of model.json.
     """
 
-    def __init__(self, folder: str | Path, also: Sequence[str] = (), threads: int = 0) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        also: Sequence[str] = (),
+        threads: int = 0,
+        open_network: Callable[[Path, Sequence[str], int], Network] = open_onnx,
+    ) -> None:
         self.description = read_description(folder)
         path = Path(folder, self.description.model)
-        if path.suffix != '.onnx':
-            raise InputError(f'{path} is not run by onnxruntime: it is a program of PyTorch')
         if not path.is_file():
             raise InputError(f'{folder} has no {path.name}, the model that its {DESCRIPTION} names')
-        content = path.read_bytes()
-        refuse_external_data(content, str(path))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # what it logs, it raises too
-        try:
-            self._session = onnxruntime.InferenceSession(
-                content + more_outputs(also), options, providers=['CPUExecutionProvider']
-            )
-        except Exception as error:  # classes of its own, without a base
-            raise InputError(f'{path} cannot be loaded by onnxruntime: {_short(error)}') from error
-        given = {value.name for value in self._session.get_inputs()}
+        self._network = open_network(path, also, threads)
+        given, found = self._network.inputs, self._network.outputs
         if not {self.description.input.name} <= given <= {self.description.input.name, 'size'}:
             raise InputError(f'{path} takes other inputs than its {DESCRIPTION} says')
         self._takes_size = 'size' in given
-        found = {value.name for value in self._session.get_outputs()}
         lacking = sorted({*self.description.outputs, *also} - found)
         if lacking:
             raise InputError(f'{path} gives no {lacking[0]}, which its {DESCRIPTION} names')
@@ -102,15 +112,15 @@ class Model:
         """Outputs of these names for images of one size; all are resized to that of the first.
 
         Raises:
-            InputError: onnxruntime fails on them.
+            InputError: The network fails on them.
         """
         batch = [image.tensor for image in images]
         feeds = {self.description.input.name: np.concatenate(batch) if batch[1:] else batch[0]}
         if self._takes_size:
             feeds['size'] = np.array(images[0].size, np.int64)
         try:
-            return dict(zip(names, self._session.run(list(names), feeds)))
-        except Exception as error:  # classes of its own, without a base
+            return self._network.run(names, feeds)
+        except Exception as error:  # runtimes have classes of their own, without a base
             height, width = images[0].size
             raise InputError(
                 f'{which} of {width} x {height} cannot be computed by the model: {_short(error)}'

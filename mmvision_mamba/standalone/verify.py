@@ -1,6 +1,6 @@
 """An exported model held against the check in its folder."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,16 @@ from .check import CHECK, check_image, compare_map, compare_result, parse_check,
 from .data import read_json
 from .description import read_description
 from .errors import Deviation, InputError
-from .network import Model
+from .network import Model, open_onnx
 from .results import Prepared
 
 
-def verify(folder: str | Path) -> list[str]:
+def verify(folder: str | Path, open_network: Callable = open_onnx) -> list[str]:
     """Hold an exported model against the check in its folder.
+
+    Args:
+        folder: Of the exported model.
+        open_network: See :class:`~.network.Model`.
 
     Returns:
         Names of what was compared, in order.
@@ -27,7 +31,8 @@ def verify(folder: str | Path) -> list[str]:
     check = parse_check(read_json(path), str(path))
     fed = description.input.name
     tensors = {entry['tensor'] for entry in check['maps']} - {None, fed}
-    model = Model(folder, sorted(tensors - set(description.outputs)))
+    also = sorted(tensors - set(description.outputs))
+    model = Model(folder, also, open_network=open_network)
     image = check_image(check)
     prepared = model.prepare(image, 'the image of the check')
     outputs = None

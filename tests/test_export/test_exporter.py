@@ -87,10 +87,22 @@ def test_what_cannot_be_exported_is_said(name, options, said, opened):
         build_program(opened[name], **options)
 
 
-def test_the_tool_writes_a_file_whole_or_not_at_all(untrained, run_tool, tmp_path):
+@pytest.fixture
+def images(shared_if_present, shapes_data):
+    """Of COCO where they are, else drawn."""
+    folder = shapes_data / 'shapes' / 'coco' if shared_if_present is None else shared_if_present
+    folder = folder if shared_if_present is None else folder / 'data' / 'coco'
+    return sorted((folder / 'val2017').iterdir())[:2]
+
+
+def test_the_tool_writes_a_file_whole_or_not_at_all(untrained, run_tool, tmp_path, images):
     config, weights = untrained(SEGMENTOR)
-    done = run_tool('export.py', config, weights, '--part', 'backbone', '--out', tmp_path / 'out')
+    done = run_tool(
+        *('export.py', config, weights, '--part', 'backbone', '--out', tmp_path / 'out'),
+        *('--images', *images),
+    )
     assert 'opset 20' in done.stdout
+    assert done.stdout.count('given, ') == 2
     files = {path.name for path in (tmp_path / 'out').iterdir()}
     assert files == {'model.onnx', 'model.json', 'check.json', 'predict.py', 'standalone'}
     (tmp_path / 'out' / 'notes.txt').touch()
@@ -100,9 +112,14 @@ def test_the_tool_writes_a_file_whole_or_not_at_all(untrained, run_tool, tmp_pat
     )
     assert again.returncode
     assert 'holds what is no export, such as notes.txt' in again.stderr
+    gone = run_tool(
+        *('export.py', config, weights, '--out', tmp_path / 'new', '--images', 'gone.jpg'),
+        check=False,
+    )
+    assert (gone.returncode, gone.stderr) == (2, 'error: gone.jpg: no such file or folder\n')
     script = run_tool('export.py', config, '--format', 'torchscript', '--out', 'x', check=False)
     assert script.returncode == 2
-    assert 'use onnx' in script.stderr
+    assert 'use onnx, or torch_export' in script.stderr
 
 
 def test_drawn_images_are_the_same_each_time():

@@ -82,6 +82,9 @@ def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     assert predictor.class_names == THING_CLASSES
     with pytest.raises(InputError, match='comes with its backbone: mambaout_femto can be put into'):
         Predictor(work_dir, backbone=backbone[1])
+    options = ('--part', 'backbone', '--format', 'torch_export', '--out', tmp_path / 'exported')
+    run_tool('export.py', own_config, checkpoint, *backbone, *options)
+    assert (tmp_path / 'exported' / 'model.pt2').is_file()
     done = run_tool('publish_model.py', own_config, checkpoint, *backbone)
     published = tmp_path / done.stdout.split()[-1]
     assert published.stem.startswith('own-')

@@ -198,10 +198,10 @@ def test_a_torch_that_cannot_run_on_the_gpu_is_said(setup_env, cuda, driver, wor
 
 
 def test_a_terminal_is_told_how_many_files_are_compiled(environment, monkeypatch):
-    terminal = io.StringIO()
+    terminal = io.StringIO()  # pip indents what ninja says
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, 'stdout', terminal)
-    ninja = ['sh', '-c', 'echo "[7/138] c++ nms.cpp"; sleep 1.5; echo "[138/138] c++ x.cpp"']
+    ninja = ['sh', '-c', 'echo "  [7/138] c++ nms.cpp"; sleep 1.5; echo "  [138/138] c++ x.cpp"']
     environment.run('compiling mmcv', ninja)
     assert '\r  compiling mmcv: 7 of 138 files ...' in terminal.getvalue()
 

@@ -40,12 +40,13 @@ def config_around(published: PublishedModel) -> Config:
 
 
 def configs_folder() -> Path:
-    """Where this package's configs are: beside it in a clone, inside it as OpenMMLab's have theirs.
+    """Where this package's configs are: inside it as OpenMMLab's have theirs, in a clone beside it.
 
     Raises:
         InputError: This installation has none.
     """
-    places = (_PACKAGE.parent / 'configs', _PACKAGE / '.mim' / 'configs')
+    # In this order: beside an installed package another's may lie.
+    places = (_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs')
     for place in places:
         if (place / '_base_').is_dir():
             return place

@@ -1,10 +1,5 @@
 """A program as an ONNX model."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import onnx
 import onnx_ir
@@ -13,7 +8,7 @@ from onnx import inliner
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxscript import optimizer
 
-from ..programs import Program
+from ..programs import Program, quiet, record
 from . import scan
 
 # The first with Gelu.
@@ -27,7 +22,7 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     Raises:
         InputError: An operator of the program has no translation here.
     """
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         recorded = record(program)
         translated = torch.onnx.export(
             recorded,
@@ -51,32 +46,6 @@ def _without_detours(model: onnx.ModelProto) -> onnx.ModelProto:
     optimizer.optimize(whole, onnx_shape_inference=False, input_size_limit=2**31)
     ClearMetadataAndDocStringPass()(whole)
     return onnx_ir.to_proto(whole)
-
-
-def record(program: Program) -> torch.export.ExportedProgram:
-    """The program as ``torch.export`` records it."""
-    return torch.export.export(
-        program.module,
-        program.example_inputs,
-        dynamic_shapes=program.dynamic_shapes,
-        strict=False,
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's and ONNX's remarks on their own insides."""
-    names = ('torch.onnx', 'onnxscript', 'onnx_ir', 'torch.export')
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _split_weights(graph: onnx_ir.Graph) -> None:

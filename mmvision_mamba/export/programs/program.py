@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...inference.opening import OpenModel
 from .backbone import Backbone
 from .pooling import replace_adaptive_pools
-from .preprocess import Preprocessed
+from .preprocess import Normalise, Preprocessed
 from .segmentor import Segmentor, check_segmentor
 
 PARTS = ('model', 'backbone')
@@ -71,9 +71,9 @@ def build_program(
     if probabilities and task != 'segmentation':
         raise InputError(f'probabilities are those of a whole segmentor; this is of {task}')
     model = deepcopy(opened.module).cpu().eval().requires_grad_(False)
-    for name, part in model.named_children():
+    for name, child in model.named_children():
         if name != 'backbone':  # which does so itself
-            fuse_conv_bn(part)
+            fuse_conv_bn(child)
     if size is None and isinstance(model.backbone, MambaVision):
         raise InputError(
             "how MambaVision cuts an image into windows follows from the image's size: name the "
@@ -98,7 +98,7 @@ def build_program(
     batch = 1 if task == 'detection' else 2
     image = torch.zeros(batch, model.backbone.in_channels, *(size or (328, 520)))
     axes = (2, 3)
-    prepare: nn.Module = Preprocessed(nn.Identity(), model.data_preprocessor)
+    prepare: nn.Module = Normalise(model.data_preprocessor)
     if preprocess_inside:
         prepare = nn.Identity()
         module = Preprocessed(module, model.data_preprocessor)

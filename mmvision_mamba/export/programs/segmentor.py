@@ -63,12 +63,20 @@ class Segmentor(nn.Module):
 
 def check_segmentor(model: nn.Module) -> None:
     """Raise InputError unless a segmentor is one whose answer the program's is."""
+    from mmseg.models.decode_heads import FCNHead, FPNHead, PSPHead, SegformerHead, UPerHead
     from mmseg.models.segmentors import EncoderDecoder
+
+    heads = (UPerHead, SegformerHead, FCNHead, FPNHead, PSPHead)
 
     if type(model) is not EncoderDecoder:
         raise InputError(
             f'the model is a {type(model).__name__}, of which no exported program is written; '
             'expected EncoderDecoder'
+        )
+    if type(model.decode_head) not in heads:
+        raise InputError(
+            f'decode_head is a {type(model.decode_head).__name__}, of which no exported program is '
+            f'written; expected {", ".join(head.__name__ for head in heads)}'
         )
     mode = model.test_cfg.get('mode', 'whole')
     if mode != 'whole':

@@ -111,7 +111,7 @@ def _check(image: np.ndarray, result: DetectionResult | SegmentationResult, opac
 
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     if scale == 1:
-        return np.array(image)
+        return np.array(image, order='C')  # which OpenCV draws on
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from mmengine.dist import all_reduce
 from mmengine.fileio import get
@@ -72,7 +71,12 @@ class DrawingHook(Hook):
         self, sample, metainfo: dict
     ) -> 'tuple[DetectionResult | SegmentationResult | None, DetectionResult | SegmentationResult]':
         """The truth, where there is one, and the prediction of mmdet's or mmseg's data sample."""
-        from ..outputs import detection_result, segmentation_result
+        from ..outputs import (
+            detection_result,
+            segmentation_result,
+            true_label_map,
+            true_objects,
+        )
 
         names = tuple(metainfo['classes'])
         task = 'detection' if 'pred_instances' in sample else 'segmentation'
@@ -80,41 +84,14 @@ class DrawingHook(Hook):
         labels = dict(class_names=names, palette=palette)
         if task == 'segmentation':
             prediction = segmentation_result(sample, labels, None, probabilities=False)
-            return _true_label_map(sample, labels), prediction
+            return true_label_map(sample, labels), prediction
         prediction = detection_result(sample, labels, None)
         prediction = prediction.select(prediction.scores > self.score_thr)
         self._without += not len(prediction)
-        return _true_objects(sample, labels), prediction
+        return true_objects(sample, tuple(sample.ori_shape), labels), prediction
 
     def _file(self, image: Path, dataset) -> Path:
         for folder in (getattr(dataset, 'data_prefix', None) or {}).values():
             if folder and image.is_relative_to(folder):
                 return self.folder / image.relative_to(folder).with_suffix('.png')
         return self.folder / f'{image.stem}.png'
-
-
-def _true_objects(sample, labels: dict) -> 'DetectionResult | None':
-    from ..outputs import compact_masks
-    from ..results import DetectionResult
-
-    if 'gt_instances' not in sample:
-        return None
-    truth, size = sample.gt_instances, tuple(sample.ori_shape)
-    boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)  # of mmdet's box classes
-    return DetectionResult(
-        image_size=size,
-        boxes=boxes.cpu().numpy().reshape(-1, 4),
-        scores=np.ones(len(boxes), np.float32),
-        labels=truth.labels.cpu().numpy(),
-        compact_masks=compact_masks(truth.masks.to_ndarray(), size) if 'masks' in truth else None,
-        **labels,
-    )
-
-
-def _true_label_map(sample, labels: dict) -> 'SegmentationResult | None':
-    from ..results import SegmentationResult
-
-    if 'gt_sem_seg' not in sample:
-        return None
-    label_map = sample.gt_sem_seg.data[0].cpu().numpy()
-    return SegmentationResult(image_size=label_map.shape, label_map=label_map, **labels)

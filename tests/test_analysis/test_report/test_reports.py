@@ -1,18 +1,27 @@
 """Reports as people read them, in Chromium; screenshots of them stay in build/screenshots."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from reader import Reader, needs_browser
 
-from mmvision_mamba.analysis.report.data import DetectionData
-from mmvision_mamba.analysis.report.detection.objects import read_truth
+from mmvision_mamba.analysis.report.data import DetectionData, read_test_data
+from mmvision_mamba.analysis.report.detection.objects import ranked, read_truth
 from mmvision_mamba.analysis.report.detection.reading import read_detections
-from mmvision_mamba.analysis.report.writing import Look, report_detections
+from mmvision_mamba.analysis.report.writing import (
+    Look,
+    report_detection_change,
+    report_detections,
+    report_label_map_change,
+    report_label_maps,
+)
+from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import THING_CLASSES
 
+CONFIGS = Path(__file__).parents[3] / 'configs'
 WIDTHS = (1280, 390)  # of a laptop and a telephone
 
 
@@ -21,6 +30,13 @@ def reader():
     reader = Reader()
     yield reader
     reader.browser.quit()
+
+
+def check(reader):
+    assert reader.overlapping_texts() == []
+    assert reader.cut_off_texts() == []
+    assert not reader.hangs_over()
+    assert reader.complaints() == []
 
 
 def read_image(path):
@@ -51,10 +67,7 @@ def detection_report(drawn, tmp_path_factory):
 def test_a_detection_report_is_legible(reader, detection_report, width):
     path, averages = detection_report
     reader.open(path, width)
-    assert reader.overlapping_texts() == []
-    assert reader.cut_off_texts() == []
-    assert not reader.hangs_over()
-    assert reader.complaints() == []
+    check(reader)
     text = reader.run('return document.body.innerText')
     assert f'{averages["bbox_AP"]:.3f}' in text
     assert f'{averages["segm_AP75"]:.3f}' in text
@@ -72,9 +85,7 @@ def test_many_classes_of_long_names_are_legible(reader, made_up, tmp_path):
     path.write_text(html)
     for width in WIDTHS:
         reader.open(path, width)
-        assert reader.overlapping_texts() == []
-        assert reader.cut_off_texts() == []
-        assert not reader.hangs_over()
+        check(reader)
     reader.screenshot('report_many_classes')
 
 
@@ -124,3 +135,71 @@ def test_a_model_that_finds_nothing_is_reported_on(drawn):
     html, averages = report_detections(data, nothing, Look('Nothing', read_image))
     assert averages['bbox_AP'] == 0
     assert '0 detections.' in html
+
+
+@pytest.fixture(scope='module')
+def segmented(shapes_data):
+    """The drawn label maps, and two guesses of them: one moved, one wrong in a class too."""
+    cfg = load_config(str(CONFIGS / 'upernet_mambaout_demo_shapes.py'))
+    root = shapes_data / 'shapes' / 'ADEChallengeData2016'
+    cfg.test_dataloader.dataset.data_root = str(root)
+    data = read_test_data(cfg)
+
+    def moved(places):
+        for place in places:
+            truth = data.label_map(place)
+            yield np.roll(np.where(truth == 255, 0, truth), 4, axis=1)
+
+    def worse(places):
+        for labels in moved(places):
+            yield np.where(labels == 2, 3, labels)
+
+    return data, moved, worse
+
+
+def look(title, data):
+    return Look(title, read_image, 2, palette_of(data), draws=50)
+
+
+def palette_of(data):
+    return np.array(data.palette, np.uint8) if hasattr(data, 'palette') else None
+
+
+@needs_browser
+@pytest.mark.parametrize('width', WIDTHS)
+def test_a_segmentation_report_is_legible(reader, segmented, tmp_path, width):
+    data, moved, _ = segmented
+    html, averages = report_label_maps(data, moved, look('A segmentor', data))
+    path = tmp_path / 'report.html'
+    path.write_text(html)
+    reader.open(path, width)
+    check(reader)
+    assert f'{averages["mIoU"]:.2f}' in reader.run('return document.body.innerText')
+    reader.screenshot(f'report_segmentation_{width}')
+
+
+@needs_browser
+@pytest.mark.parametrize('width', WIDTHS)
+def test_comparisons_are_legible(reader, segmented, drawn, tmp_path, width):
+    data, moved, worse = segmented
+    names = ('the one', 'the other')
+    html, differences = report_label_map_change(data, (moved, worse), names, look('Two', data))
+    path = tmp_path / 'report.html'
+    path.write_text(html)
+    reader.open(path, width)
+    check(reader)
+    assert differences['mIoU'].value > 0
+    reader.screenshot(f'report_segmentation_change_{width}')
+    data, found = drawn
+    fewer = ranked(
+        *(column[::2] for column in (found.image, found.label, found.scores, found.boxes)),
+        found.masks[::2],
+    )
+    html, differences = report_detection_change(data, (found, fewer), names, look('Two', data))
+    assert differences['segm_AP'].is_clear
+    path.write_text(html)
+    reader.open(path, width)
+    check(reader)
+    text = reader.run('return document.body.innerText')
+    assert 'the one is better than the other in AP' in text
+    reader.screenshot(f'report_detection_change_{width}')

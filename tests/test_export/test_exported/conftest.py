@@ -51,19 +51,31 @@ model = dict(
 
 
 @pytest.fixture(scope='session')
-def segmentor(tmp_path_factory):
-    """``config``, ``weights``, and ``folder`` of a segmentor exported whole."""
+def made_segmentor(tmp_path_factory):
+    """``config`` and ``weights`` of a segmentor."""
     # Multiplied, or one class takes all.
     ends = ['decode_head.conv_seg.weight']
-    return _exported(_folder(tmp_path_factory, 'segmentor'), SEGMENTOR, ADE_METAINFO, ends)
+    return _made(_folder(tmp_path_factory, 'segmentor'), SEGMENTOR, ADE_METAINFO, ends)
 
 
 @pytest.fixture(scope='session')
-def detector(tmp_path_factory):
-    """``config``, ``weights``, and ``folder`` of a detector exported whole."""
+def made_detector(tmp_path_factory):
+    """``config`` and ``weights`` of a detector."""
     # Multiplied, so that no two of its scores or boxes are alike.
     ends = ['bbox_head.fc_cls.weight', 'bbox_head.fc_reg.weight', 'conv_logits.weight']
-    return _exported(_folder(tmp_path_factory, 'detector'), DETECTOR, COCO_METAINFO, ends)
+    return _made(_folder(tmp_path_factory, 'detector'), DETECTOR, COCO_METAINFO, ends)
+
+
+@pytest.fixture(scope='session')
+def segmentor(made_segmentor):
+    """``config``, ``weights``, and ``folder`` of a segmentor exported whole."""
+    return _exported(made_segmentor)
+
+
+@pytest.fixture(scope='session')
+def detector(made_detector):
+    """``config``, ``weights``, and ``folder`` of a detector exported whole."""
+    return _exported(made_detector)
 
 
 def _folder(tmp_path_factory, name: str) -> Path:
@@ -74,16 +86,16 @@ def _folder(tmp_path_factory, name: str) -> Path:
     return folder
 
 
-def _exported(folder: Path, text: str, metainfo: dict, ends: list[str]) -> SimpleNamespace:
-    config, weights, exported = folder / 'small.py', folder / 'small.pth', folder / 'small'
+def _made(folder: Path, text: str, metainfo: dict, ends: list[str]) -> SimpleNamespace:
+    config, weights = folder / 'small.py', folder / 'small.pth'
     with FileLock(folder / 'lock'):
-        if not exported.is_dir():  # which is there whole or not at all
+        if not weights.is_file():
             config.write_text(text)
-            _export(config, weights, exported, metainfo, ends)
-    return SimpleNamespace(config=config, weights=weights, folder=exported)
+            _make(config, weights, metainfo, ends)
+    return SimpleNamespace(config=config, weights=weights)
 
 
-def _export(config: Path, weights: Path, folder: Path, metainfo: dict, ends: list[str]) -> None:
+def _make(config: Path, weights: Path, metainfo: dict, ends: list[str]) -> None:
     cfg = load_config(str(config))
     importlib.import_module(f'{cfg.default_scope}.models')
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.random.fork_rng():
@@ -94,9 +106,16 @@ def _export(config: Path, weights: Path, folder: Path, metainfo: dict, ends: lis
     for end in ends:
         next(value for name, value in state.items() if name.endswith(end)).mul_(60)
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=metainfo)), weights)
-    opened = open_model(config, weights)
-    program = build_program(opened)
-    write_export(folder, opened, program, export_onnx(program), 'small')
+
+
+def _exported(made: SimpleNamespace) -> SimpleNamespace:
+    folder = made.config.with_name('small')
+    with FileLock(folder.with_name('lock')):
+        if not folder.is_dir():  # which is there whole or not at all
+            opened = open_model(made.config, made.weights)
+            program = build_program(opened)
+            write_export(folder, opened, program, export_onnx(program), 'small')
+    return SimpleNamespace(**vars(made), folder=folder)
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ variable counts when triton is first imported, which other tests may have done b
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -242,69 +244,50 @@ def test_kernels_in_the_interpreter():
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
 
 
-class Recorder:
-    """Stands for a kernel and keeps the arguments of its launches."""
+@pytest.fixture
+def scan_kernels(monkeypatch, tmp_path):
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / 'benchmarks')
+    import scan_kernels
 
-    def __init__(self, kernel):
-        self.kernel, self.launches = kernel, []
+    return scan_kernels
 
-    def __getitem__(self, grid):
-        return lambda *values, **constants: self.launches.append((values, constants))
 
-    def sources(self):
-        """Each launch as Triton would specialise and compile it."""
-        types = {torch.float16: '*fp16', torch.bfloat16: '*bf16', torch.float32: '*fp32'}
-        for values, constants in self.launches:
-            options = {'num_warps': constants.pop('num_warps')}
-            signature, attributes = dict.fromkeys(constants, 'constexpr'), {}
-            for i, (parameter, value) in enumerate(zip(self.kernel.params, values)):
-                if torch.is_tensor(value):
-                    signature[parameter.name] = types[value.dtype]
-                elif value is None or (value == 1 and not parameter.do_not_specialize):
-                    signature[parameter.name], constants[parameter.name] = 'constexpr', value
-                else:
-                    signature[parameter.name] = 'i32'
-                if torch.is_tensor(value) or (value and value % 16 == 0):
-                    attributes[(i,)] = [['tt.divisibility', 16]]
-            source = triton.compiler.ASTSource(self.kernel, signature, constants, attributes)
-            yield source, options
+def _skip_without_compiler(target):
+    backend = 'amd' if target.startswith('gfx') else 'nvidia'
+    if backend not in triton.backends.backends:
+        pytest.skip(f'this triton was built without its {backend} backend')
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason='there is nothing to compile in the interpreter')
-@pytest.mark.parametrize(
-    ('backend', 'architecture', 'warp', 'code'),
-    [('nvidia', 90, 32, 'cubin'), ('amd', 'gfx942', 64, 'hsaco')],
-)
-@pytest.mark.parametrize(
-    'sizes',
-    [
-        dict(length=300, dim=160, state=8, dtype=torch.float16),
-        dict(length=1, dim=1, state=1, dtype=torch.bfloat16, D=None, delta_bias=None),
-    ],
-)
-def test_kernels_compile_without_a_device(
-    backend, architecture, warp, code, sizes, monkeypatch, tmp_path
-):  # fmt: skip
-    if backend not in triton.backends.backends:
-        pytest.skip(f'this triton was built without its {backend} backend')
-    from triton.backends.compiler import GPUTarget
-
-    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
-    recorders = []
-    for name in ('_summarise', '_combine', '_output', '_gradient'):
-        recorders.append(Recorder(getattr(triton_scan, name)))
-        monkeypatch.setattr(triton_scan, name, recorders[-1])
-    given = inputs(**sizes)
-    kernels(given, given['u'])
-    target = GPUTarget('cuda' if backend == 'nvidia' else 'hip', architecture, warp)
-    compiled = [
-        triton.compile(source, target=target, options=options)
-        for recorder in recorders
-        for source, options in recorder.sources()
+@pytest.mark.parametrize('target', ['sm_80', 'sm_90', 'sm_100', 'gfx942'])
+def test_kernels_compile_without_a_device_and_spill_no_more_than_recorded(target, scan_kernels):
+    _skip_without_compiler(target)
+    recorded = json.loads(scan_kernels.RECORDED.read_text())
+    if recorded['triton'] != triton.__version__:
+        pytest.skip(f'registers were recorded with triton {recorded["triton"]}')
+    rows = scan_kernels.resources(target, scan_kernels.real_arguments())
+    assert [(row['pass'], row['kernel']) for row in rows] == [
+        ('forward', '_summarise'),
+        ('forward', '_combine'),
+        ('forward', '_output'),
+        ('backward', '_summarise'),
+        ('backward', '_combine'),
+        ('backward', '_gradient'),
     ]
-    assert len(compiled) >= 3
-    assert all(kernel.asm[code] for kernel in compiled)
+    for row, before in zip(rows, [r for r in recorded['rows'] if r['target'] == target]):
+        assert 0 < row['registers'] <= 255
+        assert row['spilled'] <= before['spilled'], row
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(INTERPRETED, reason='there is nothing to compile in the interpreter')
+@pytest.mark.parametrize('target', ['sm_90', 'gfx942'])
+def test_kernels_of_a_single_step_and_channel_compile(target, scan_kernels):
+    _skip_without_compiler(target)
+    given = scan_kernels.arguments(1, 1, 1, 1, torch.float16, vectors=False)
+    assert not any(row['spilled'] for row in scan_kernels.resources(target, given))
 
 
 def test_what_is_missing_is_said(monkeypatch):
