@@ -20,8 +20,8 @@ from mmvision_mamba.standalone import command as standalone
 ROOT = pages.ROOT
 # What a page may start that is not of this repository.
 OTHERS = {
-    *('cd', 'curl', 'cut', 'find', 'git', 'label-studio-converter', 'pip', 'sbatch', 'source'),
-    *('tensorboard', 'tr'),
+    *('./predict', 'cd', 'curl', 'cut', 'docker', 'find', 'g++', 'git', 'label-studio-converter'),
+    *('pip', 'pkg-config', 'sbatch', 'source', 'tensorboard', 'tr'),
 }
 MODULES = {
     'build': None,  # not of this repository
@@ -138,7 +138,8 @@ def check_mmvision(arguments: list[str], tool, accepted) -> None:
 def check_make(arguments: list[str]) -> None:
     text = (ROOT / 'Makefile').read_text()
     targets = set(re.search(r'^\.PHONY: (.*)$', text, re.MULTILINE)[1].split())
-    variables = set(re.findall(r'^(\w+) \?=', text, re.MULTILINE))
+    variables = set(re.findall(r'^(\w+) \?=|\$\(if \$\((\w+)\)', text, re.MULTILINE))
+    variables = {name for names in variables for name in names}
     for argument in arguments:
         name, is_value, _ = argument.partition('=')
         assert name in (variables if is_value else targets), argument

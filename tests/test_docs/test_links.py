@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 PATH = re.compile(
+    r'(?<![\w/.~-])'  # within no longer path
     r'(?:benchmarks|configs|docs|mmvision_mamba|requirements|tests|tools)/\w[\w./*-]*'
 )
 
