@@ -82,7 +82,8 @@ def measure_costs(
     """Build the models, untrained, and time them in turns on random images.
 
     Machines are noisy, so that in each round every model has one call. All are in memory at once.
-    Detectors find as many objects as trained ones may, see :func:`.parts.drawn_objects`.
+    Detectors find as many objects as trained ones may: see :func:`.parts.drawn_objects`; those
+    without a RoI head answer with all that their limits let through, whatever the score.
 
     Args:
         configs: Names and configs of mmdet or mmseg.
@@ -123,10 +124,15 @@ class _Run:
         self.name, self.size, self.device, self.amp = name, size or recipe_size(cfg), device, amp
         torch.manual_seed(0)
         replace_sync_bn(cfg.model)  # one process has nothing to synchronise, and a CPU no SyncBN
+        _start_at_random(cfg.model)
+        if 'score_thr' in (cfg.model.get('test_cfg') or {}):
+            cfg.model.test_cfg.score_thr = 0.0  # untrained, no score is above a recipe's
         self.flops = _flops(cfg, self.size)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             # Of a copy: some detectors change what they are built of.
-            self.model = MODELS.build(copy.deepcopy(cfg.model)).to(device).eval()
+            self.model = MODELS.build(copy.deepcopy(cfg.model))
+            self.model.init_weights()
+        self.model.to(device).eval()
         if amp is not None:
             give_float32(self.model)
         self.batch = _image(cfg, self.size)
@@ -164,6 +170,18 @@ class _Run:
             parts={part: median(values) for part, values in self.parts.items()},
             memory_bytes=sum(tensor.nbytes for tensor in tensors) + self.added,
         )
+
+
+def _start_at_random(node: dict | list | tuple) -> None:
+    """Take weights to download out of a model's config, in place."""
+    if isinstance(node, dict):
+        if (node.get('init_cfg') or {}).get('type') == 'Pretrained':
+            node['init_cfg'] = None
+        if node.get('pretrained'):
+            node['pretrained'] = None
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, dict | list | tuple):
+            _start_at_random(child)
 
 
 def _flops(cfg: Config, size: tuple[int, int]) -> int | None:
