@@ -14,8 +14,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from .checkpoints.published_file import SUFFIX, read_published
-from .checkpoints.reader_config import config_around
+from .checkpoints.published_files import SUFFIX, read_published
+from .checkpoints.published_files.reader_config import config_around
 from .errors import InputError
 
 # What a config may set at its top level beside the Runner's own arguments: read by MMEngine, by

@@ -10,6 +10,9 @@ _PACKAGE = __package__
 FORMER_PATHS = {
     f'{_PACKAGE}.{former}': f'{_PACKAGE}.{current}'
     for former, current in {
+        'checkpoints.published_file': 'checkpoints.published_files',
+        'checkpoints.publishing': 'publishing',
+        'checkpoints.safe_load': 'checkpoints.reading',
         'datasets.indexed_masks': 'datasets.transforms.indexed_masks',
         'datasets.seg_transforms': 'datasets.transforms.seg_transforms',
         'engine.checkpoint_hook': 'engine.hooks.checkpoint',

@@ -14,7 +14,7 @@ from rich.table import Table
 from .checkpoints.download import locate
 from .checkpoints.identify import describe
 from .checkpoints.published import PUBLISHED, Published
-from .checkpoints.safe_load import read_checkpoint
+from .checkpoints.reading import read_checkpoint
 from .errors import InputError
 from .standalone.errors import Deviation
 

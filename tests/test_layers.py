@@ -14,7 +14,7 @@ LAYERS = (
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
     ('build_errors', 'config'),
-    ('pairing',),
+    ('pairing', 'publishing'),
     ('analysis',),
     ('engine',),
     ('cli',),

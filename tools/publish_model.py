@@ -39,15 +39,11 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import read_checkpoint
-    from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
     from mmvision_mamba.cli import parse_options
-    from mmvision_mamba.datasets.checking.check import leaf_datasets
-    from mmvision_mamba.datasets.checking.classes import state_reduce_zero_label
     from mmvision_mamba.pairing import load_paired
+    from mmvision_mamba.publishing import metrics_of_best, publish
 
     cfg = load_paired(args.config, args.backbone, parse_options(args.cfg_options))
-    for dataset in leaf_datasets(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else ():
-        state_reduce_zero_label(dataset, cfg.default_scope)
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     metrics = {
         **metrics_of_best(checkpoint, Path(args.checkpoint).name),

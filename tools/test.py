@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmvision_mamba.checkpoints import check_whole, trust_checkpoints
-    from mmvision_mamba.checkpoints.publishing import SUFFIX
+    from mmvision_mamba.checkpoints.published_files import SUFFIX
     from mmvision_mamba.cli import build_runner, read_config
     from mmvision_mamba.config import fit_to_machine
     from mmvision_mamba.datasets.checking.before_training import check_data

@@ -1,5 +1,5 @@
 """Checkpoints: read safely, fetched, published, resumed."""
 
-from .safe_load import check_whole, read_checkpoint, trust_checkpoints, trusting
+from .reading import check_whole, read_checkpoint, trust_checkpoints, trusting
 
 __all__ = ['check_whole', 'read_checkpoint', 'trust_checkpoints', 'trusting']

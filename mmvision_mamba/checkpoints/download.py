@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from ..errors import InputError
 from .digests import sha256_of
 from .published import PUBLISHED, TIMM_FILE, Published
-from .safe_load import check_whole
+from .reading import check_whole
 
 _SUFFIXES = ('.pth', '.tar', '.pt', '.bin', '.ckpt', '.safetensors')
 # The second is of the HTTP library that the hub's client is built on, which is not always the same.

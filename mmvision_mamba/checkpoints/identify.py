@@ -10,8 +10,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..state_dicts import Comparison, find_state_dict, strip_prefixes
 from .published import PUBLISHED
-from .published_file import is_published, read_published
-from .safe_load import read_checkpoint
+from .published_files import is_published, read_published
+from .reading import read_checkpoint
 
 
 def _backbones() -> Iterator[tuple[str, torch.nn.Module]]:

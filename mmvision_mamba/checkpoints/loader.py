@@ -12,9 +12,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..state_dicts import find_state_dict
 from .download import locate
-from .published_file import is_published
-from .reader_config import meta_for_inferencers
-from .safe_load import read_checkpoint, trusting
+from .published_files import is_published
+from .published_files.reader_config import meta_for_inferencers
+from .reading import read_checkpoint, trusting
 
 
 def install() -> None:

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from ..errors import InputError
 from .digest_files import SUFFIX, has_its_digest, read_beginning
 from .durable_files import POINTER
-from .safe_load import read_checkpoint
+from .reading import read_checkpoint
 
 # Bytes of a path, at most.
 _LONGEST_PATH = 4096

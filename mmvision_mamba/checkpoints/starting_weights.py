@@ -6,7 +6,7 @@ from ..errors import InputError
 from ..state_dicts import find_state_dict
 from .download import locate
 from .published import PUBLISHED
-from .safe_load import read_checkpoint
+from .reading import read_checkpoint
 
 
 def start_from(cfg: Config, name: str) -> None:

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoints.published_file import is_published, read_published
+from ..checkpoints.published_files import is_published, read_published
 from ..errors import InputError
 from ..inference.input_pipeline import Sample, is_ordinary_load
 from ..inference.opening import OpenModel, open_model, steps_of_testing

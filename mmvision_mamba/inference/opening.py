@@ -16,10 +16,10 @@ from ..build_errors import explain_build_error
 from ..checkpoints.digest_files import has_its_digest
 from ..checkpoints.download import locate
 from ..checkpoints.published import PUBLISHED
-from ..checkpoints.published_file import SUFFIX, is_published, read_published
-from ..checkpoints.reader_config import configs_folder
+from ..checkpoints.published_files import SUFFIX, is_published, read_published
+from ..checkpoints.published_files.reader_config import configs_folder
+from ..checkpoints.reading import check_whole, read_checkpoint
 from ..checkpoints.resume import newest_whole
-from ..checkpoints.safe_load import check_whole, read_checkpoint
 from ..datasets.checking.check import leaf_datasets
 from ..datasets.checking.classes import class_counts, dataset_labels, shown_names
 from ..errors import InputError

@@ -17,7 +17,7 @@ from mmvision_mamba.backbones.mambavision import (
     MixerDesign,
 )
 from mmvision_mamba.backbones.streaming import stream_features
-from mmvision_mamba.checkpoints.allowlist import refuse_unlisted
+from mmvision_mamba.checkpoints.published_files.allowlist import refuse_unlisted
 from mmvision_mamba.errors import InputError
 
 VISION = dict(dim=16, in_dim=8, depths=(1, 1, 4, 3), num_heads=(1, 2, 4, 8))

@@ -19,7 +19,7 @@ from mmengine.logging import HistoryBuffer
 from safetensors.torch import save
 
 from mmvision_mamba.checkpoints import check_whole, read_checkpoint
-from mmvision_mamba.checkpoints.plain import to_plain
+from mmvision_mamba.checkpoints.reading.plain import to_plain
 from mmvision_mamba.errors import InputError
 
 MEBIBYTE = 2**20

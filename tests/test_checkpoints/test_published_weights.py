@@ -28,9 +28,9 @@ from safetensors.torch import save_file
 from mmvision_mamba.backbones import MambaOut, MambaVision
 from mmvision_mamba.checkpoints import download
 from mmvision_mamba.checkpoints.meta_model import build_on_meta
-from mmvision_mamba.checkpoints.publishing import publish
 from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.publishing import publish
 from mmvision_mamba.weights import PUBLISHED, locate, main
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -21,17 +21,17 @@ from mmengine.registry import DefaultScope, Registry
 from safetensors.torch import save_file
 from torch import nn
 
-from mmvision_mamba.checkpoints import allowlist
-from mmvision_mamba.checkpoints.allowlist import refuse_unlisted
 from mmvision_mamba.checkpoints.meta_model import build_on_meta
-from mmvision_mamba.checkpoints.published_file import (
+from mmvision_mamba.checkpoints.published_files import (
     KEY,
     PublishedModel,
+    allowlist,
     encode,
     is_published,
     model_parts,
     read_published,
 )
+from mmvision_mamba.checkpoints.published_files.allowlist import refuse_unlisted
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.checking.classes import state_reduce_zero_label
 from mmvision_mamba.errors import InputError
@@ -65,7 +65,7 @@ def loaded(path: Path) -> Config:
 @cache
 def published(path: Path) -> PublishedModel:
     cfg = copy.deepcopy(loaded(path))
-    state_reduce_zero_label(cfg.test_dataloader.dataset, cfg.default_scope)  # as the tool does
+    state_reduce_zero_label(cfg.test_dataloader.dataset, cfg.default_scope)  # as publish does
     return PublishedModel(
         scope=cfg.default_scope,
         classes=['circle', 'star'],

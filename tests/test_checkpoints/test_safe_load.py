@@ -21,14 +21,9 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmvision_mamba.checkpoints import (
-    check_whole,
-    pickles,
-    read_checkpoint,
-    safe_load,
-    trust_checkpoints,
-)
-from mmvision_mamba.checkpoints.plain import to_plain
+from mmvision_mamba.checkpoints import check_whole, read_checkpoint, trust_checkpoints
+from mmvision_mamba.checkpoints.reading import pickles, safe_load
+from mmvision_mamba.checkpoints.reading.plain import to_plain
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.state_dicts import find_state_dict, strip_prefixes
 

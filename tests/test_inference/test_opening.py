@@ -11,12 +11,12 @@ import torch
 from mmvision_mamba import Predictor
 from mmvision_mamba.checkpoints import read_checkpoint
 from mmvision_mamba.checkpoints.published import PUBLISHED
-from mmvision_mamba.checkpoints.publishing import publish
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import COCO_METAINFO
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.inference import opening
 from mmvision_mamba.inference.opening import _config_and_weights, open_model
+from mmvision_mamba.publishing import publish
 
 
 @pytest.fixture(params=['detector', 'segmentor'])

@@ -10,10 +10,10 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
-from mmvision_mamba.checkpoints.publishing import publish
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import ADE_METAINFO, COCO_METAINFO, draw_shapes
 from mmvision_mamba.inference.predictor import Predictor
+from mmvision_mamba.publishing import publish
 from mmvision_mamba.serve.limits import Limits
 from mmvision_mamba.serve.server import served
 

@@ -17,10 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mmvision_mamba.checkpoints.meta_model import build_on_meta
-from mmvision_mamba.checkpoints.published_file import KEY, read_published
-from mmvision_mamba.checkpoints.publishing import metrics_of_best, publish
+from mmvision_mamba.checkpoints.published_files import KEY, read_published
 from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.publishing import metrics_of_best, publish
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py'
@@ -204,6 +204,17 @@ def test_labels_are_read_as_the_model_learned_them(cfg, checkpoint, tmp_path):
         dataset = read[f'{name}_dataloader'].dataset
         [step] = [s for s in dataset.pipeline if s.type == 'LoadAnnotations']
         assert (dataset.reduce_zero_label, step.reduce_zero_label) == (False, False)
+
+
+def test_what_the_data_set_s_type_alone_says_of_label_0_is_stated(cfg, checkpoint, tmp_path):
+    dataset = cfg.test_dataloader.dataset
+    assert dataset.type == 'ADE20KDataset'
+    for holder in (dataset, *dataset.pipeline):
+        holder.pop('reduce_zero_label', None)
+    published = read_published(publish(cfg, checkpoint, METRICS, tmp_path, 'model'))
+    [step] = [s for s in published.test_pipeline if s['type'] == 'LoadAnnotations']
+    assert step['reduce_zero_label'] is True
+    assert 'reduce_zero_label' not in dataset
 
 
 def test_a_detector_without_masks_is_scored_by_boxes(tmp_path):

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from mmengine.registry import MODELS, DefaultScope
 
-from mmvision_mamba.checkpoints.publishing import publish
 from mmvision_mamba.config import load_config
 from mmvision_mamba.datasets.shapes import ADE_METAINFO
 from mmvision_mamba.errors import InputError
+from mmvision_mamba.publishing import publish
 from mmvision_mamba.serve.models import demo_models, split
 
 ROOT = Path(__file__).parents[2]

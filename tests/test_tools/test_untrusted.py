@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmvision_mamba.checkpoints.published_file import KEY
+from mmvision_mamba.checkpoints.published_files import KEY
 from mmvision_mamba.errors import InputError
 
 pytestmark = pytest.mark.slow

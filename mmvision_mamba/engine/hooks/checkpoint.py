@@ -12,7 +12,7 @@ from mmengine.runner import IterBasedTrainLoop
 
 from ...checkpoints.durable_files import POINTER, DurableLocalBackend, clear_unfinished
 from ...checkpoints.main_process import ending_together
-from ...checkpoints.plain import to_plain
+from ...checkpoints.reading.plain import to_plain
 from ...errors import InputError
 from ..loops import PROGRESS, optimizer_has_just_stepped
 from .nonfinite import state_defects

@@ -12,13 +12,13 @@ from onnx import numpy_helper
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmvision_mamba.checkpoints.published_file import KEY, read_published
-from mmvision_mamba.checkpoints.publishing import publish
-from mmvision_mamba.checkpoints.safe_load import read_checkpoint
+from mmvision_mamba.checkpoints.published_files import KEY, read_published
+from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.config import load_config
 from mmvision_mamba.errors import InputError
 from mmvision_mamba.export.self_check import record, verify
 from mmvision_mamba.inference.opening import open_model
+from mmvision_mamba.publishing import publish
 from mmvision_mamba.standalone.errors import Deviation
 from mmvision_mamba.weights import main as weights_command
 

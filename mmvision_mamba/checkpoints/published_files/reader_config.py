@@ -6,10 +6,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..errors import InputError
-from .published_file import PublishedModel, read_published
+from ...errors import InputError
+from .file import PublishedModel, read_published
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 _BASES = {'mmdet': 'published_detector.py', 'mmseg': 'published_segmentor.py'}
 
 

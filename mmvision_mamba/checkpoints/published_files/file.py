@@ -8,8 +8,7 @@ is verified (:mod:`mmvision_mamba.export.self_check`). It is one because safeten
 in an order that changes from run to run, and the name of the file ends in the hash of its bytes.
 A tuple, which JSON lacks, is ``{"__tuple__": [...]}``.
 
-All of it comes from a stranger: it is held against :mod:`mmvision_mamba.checkpoints.allowlist`
-before anything is made of it.
+All of it comes from a stranger: it is held against :mod:`.allowlist` before anything is made of it.
 """
 
 import json
@@ -23,10 +22,10 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from ..errors import InputError
-from ..standalone.check import parse_check
+from ...errors import InputError
+from ...standalone.check import parse_check
+from ..meta_model import build_on_meta
 from .allowlist import SCOPES, refuse_bad_facts, refuse_bad_labels, refuse_unlisted
-from .meta_model import build_on_meta
 
 KEY = 'mmvision_mamba'
 FORMAT = 3

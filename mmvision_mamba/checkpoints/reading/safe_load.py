@@ -16,7 +16,7 @@ from typing import BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import InputError
+from ...errors import InputError
 from .pickles import ForeignObject, PickleReader, Storage
 from .plain import from_plain
 

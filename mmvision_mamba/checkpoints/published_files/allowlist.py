@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from ..errors import InputError
+from ...errors import InputError
 
 SCOPES = ('mmdet', 'mmseg')
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import InputError
-from ..state_dicts import find_state_dict, refuse_other_model
-from ..versions import package_versions
-from .digests import sha256_of
-from .meta_model import build_on_meta
-from .published_file import KEY, SUFFIX, PublishedModel, encode, model_parts
+from .checkpoints.digests import sha256_of
+from .checkpoints.meta_model import build_on_meta
+from .checkpoints.published_files import KEY, SUFFIX, PublishedModel, encode, model_parts
+from .datasets.checking.check import leaf_datasets
+from .datasets.checking.classes import state_reduce_zero_label
+from .errors import InputError
+from .state_dicts import find_state_dict, refuse_other_model
+from .versions import package_versions
 
 _NO_PARTS = dict.fromkeys(('model', 'test_pipeline', 'tta_model', 'tta_pipeline'))
 
@@ -96,6 +99,9 @@ def metrics_of_best(checkpoint: Mapping, name: str) -> dict[str, float]:
 
 
 def _parts(cfg: Config) -> dict:
+    cfg = deepcopy(cfg)
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else ():
+        state_reduce_zero_label(dataset, cfg.default_scope)
     parts = model_parts(cfg.to_dict())
     encode(parts)  # names what no file can hold
     if parts['test_pipeline'] is None:
