@@ -45,12 +45,13 @@ def test_a_file_holds_standard_operators_alone(segmentor):
     assert export.operators.total() > 300
 
 
-def test_weights_are_as_operators_take_them_and_no_notes_are_kept(segmentor):
+def test_no_weight_is_left_to_be_split_and_no_notes_are_kept(segmentor):
     graph = segmentor[1].model.graph
     weights = {weight.name for weight in graph.initializer}
-    small = ('Reshape', 'Slice', 'Concat', 'Gather')  # of sizes
-    moved = [n for n in graph.node if n.op_type not in small and weights.issuperset(n.input)]
-    assert [node.op_type for node in moved if node.input] == []
+    split = [
+        node.name for node in graph.node if node.op_type == 'Split' and node.input[0] in weights
+    ]
+    assert not split
     assert not any(node.metadata_props for node in graph.node)
 
 
