@@ -13,7 +13,7 @@ from mmvision_mamba.standalone.check import parse_check
 def test_the_image_of_a_check_is_of_its_size_and_fits_in_the_check(size):
     image, encoded = compact_image(size), io.BytesIO()
     assert (image.shape, image.dtype) == ((*size, 3), np.uint8)
-    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 1000
+    assert image.std() > 20
     Image.fromarray(image).save(encoded, 'png')
     entry = dict(name='input', tensor=None, shape=[1], values=[1], tolerance=0.1)
     text = base64.b64encode(encoded.getvalue()).decode()
