@@ -37,7 +37,8 @@ def main() -> None:
     if name == '--version':
         print(f'mmvision_mamba {version("mmvision_mamba")}')
         return
-    file = commands().get(name.replace('_', '-'))
+    name = name.replace('_', '-')
+    file = commands().get(name)
     if file is None:
         print(unknown(name), file=sys.stderr)
         sys.exit(2)

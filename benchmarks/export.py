@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -182,9 +182,9 @@ def serve(connection: Connection, model: tuple, name: str) -> None:
         return
     connection.send(None)
     while connection.recv() == 'predict':
-        start = perf_counter()
+        start, cpu_start = perf_counter(), process_time()
         call()
-        connection.send(perf_counter() - start)
+        connection.send((perf_counter() - start, process_time() - cpu_start))
     status = Path('/proc/self/status').read_text()
     connection.send(int(re.search(r'VmHWM:\s*(\d+)', status)[1]) / 1024)
 
@@ -212,34 +212,39 @@ def measure(model: tuple, formats: list[str], rounds: int) -> Iterator[dict]:
             yield row | dict(failed=failed[name])
             continue
         doors[name].send('end')
-        times = seconds[name]
-        row |= dict(ms=round(1e3 * median(times), 1), memory_mb=round(doors[name].recv()))
-        for other in ('eager', 'onnx'):
-            if other in doors:
-                ratios = [a / b for a, b in zip(times, seconds[other])]
-                row[f'times_{other}'] = round(median(ratios), 3)
+        row['memory_mb'] = round(doors[name].recv())
+        # The processor's seconds too, which a busy machine disturbs less.
+        for place, kind in enumerate(('', 'cpu_')):
+            times = [pair[place] for pair in seconds[name]]
+            row[f'{kind}ms'] = round(1e3 * median(times), 1)
+            for other in doors.keys() & {'eager', 'onnx'}:
+                ratios = [a / pair[place] for a, pair in zip(times, seconds[other])]
+                row[f'{kind}times_{other}'] = round(median(ratios), 3)
         if name in FILES:
             path = file_of(part, backbone, (height, width), FILES[name], folder)
             row['file_mb'] = round(path.stat().st_size / 1e6, 1)
         yield row
 
 
-def scores(config: str, checkpoint: str, size: list[int] | None, options: list[str]) -> list[dict]:
-    """A row for a trained model, and for its export in each precision."""
+def scores(
+    config: str, checkpoint: str, formats: list[str], size: list[int] | None, options: list[str]
+) -> list[dict]:
+    """A row for a trained model (``eager``), and for its export in each precision."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        for name in ('torch', *FILES.values()):
+        for name in formats:
+            if name not in ('eager', *FILES):
+                continue
             tested, row = checkpoint, dict(config=Path(config).stem, format=name)
-            if name != 'torch':
+            if name in FILES:
                 tested = str(Path(temporary, name))
                 sizes = ['--size', *map(str, size)] if size else []
-                tool('export.py', config, checkpoint, '--out', tested, '--precision', name, *sizes,
-                     *options)  # fmt: skip
+                more = ['--precision', FILES[name], *sizes, *options]
+                tool('export.py', config, checkpoint, '--out', tested, *more)
                 row['file_mb'] = round(Path(tested, 'model.onnx').stat().st_size / 1e6, 1)
             printed = tool('test.py', config, tested, *options)
             found = re.findall(rf'({"|".join(SCORES)}): ([\d.]+)', printed)
             rows.append(row | {key: round(float(value), 4) for key, value in found})
-            print(rows[-1], flush=True)
     return rows
 
 
@@ -287,7 +292,7 @@ def main() -> None:
     rows = json.loads(out.read_text())['rows'] if out.exists() else []
     if args.scores:
         options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-        found = scores(*args.scores, args.size, options)
+        found = scores(*args.scores, args.formats, args.size, options)
     else:
         found = list(predictions(args))
     if args.build_only:

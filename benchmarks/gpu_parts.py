@@ -32,7 +32,7 @@ GRADIENTS = ('du', 'ddelta', 'dA', 'dB', 'dC', 'dD', 'dbias')
 # Constants of triton.py that are worth another value on another GPU, and those to try.
 CONSTANTS = dict(_PROGRAMS=(1024, 2048, 4096), _MIN_CHUNK=(16, 32, 64), _TILE_ELEMENTS=(16, 32, 64))
 GPU_TESTS = ('tests/test_ops', 'tests/test_backbones', 'tests/test_engine/test_hooks')
-CPU_TESTS = ('tests/test_ops/test_scan/test_selective_scan.py',)
+CPU_TESTS = ('tests/test_layers.py',)
 SWIN = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
 
 

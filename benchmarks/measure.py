@@ -1,15 +1,11 @@
-"""Time and memory of a call, such as a training step of a net, on the CPU or a GPU."""
-
-import os
-import time
-from collections.abc import Callable
+"""What is measured of a net: time and memory of a forward pass or a training step."""
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
-# Without a GPU, a CUDA build of torch calls that an error whenever a profile begins.
-os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+from mmvision_mamba.analysis.measuring import added_bytes, seconds
+
+__all__ = ['Workload', 'added_bytes', 'seconds']
 
 
 class Workload:
@@ -64,33 +60,3 @@ class Workload:
             states = self.optimizer.state.values()
             tensors += [x for state in states for x in state.values() if torch.is_tensor(x)]
         return sum(tensor.nbytes for tensor in tensors)
-
-
-def seconds(call: Callable[[], object], device: str) -> float:
-    """Seconds that one call takes, until the device is done with it."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def added_bytes(call: Callable[[], object], device: str) -> int:
-    """The most bytes that torch had allocated during a call, beyond those before it."""
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    # The CPU keeps no such counter, and a process's resident size depends on what malloc gives
-    # back; but the profiler records every allocation (positive) and release (negative).
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as run:
-        call()
-    events = [e for e in run.profiler.kineto_results.events() if e.name() == '[memory]']
-    live = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak

@@ -13,7 +13,7 @@ LAYERS = (
     ('ops', 'state_dicts'),
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),
-    ('build_errors', 'config'),
+    ('build_errors', 'config', 'devices'),
     ('pairing', 'publishing'),
     ('analysis',),
     ('engine',),

@@ -15,18 +15,18 @@ import torch
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
+from ..devices import autocast_dtype, torch_device
 from ..errors import InputError
 from ..standalone.description import is_exported
 from .image_files import MAX_PIXELS
 from .input_pipeline import Loaded, Sample, Source
-from .mixed_precision import autocast_dtype
 from .opening import OpenModel, open_model
 from .outputs import LabelMap
 from .results import DetectionResult, SegmentationResult
 from .tiles.exact import check_streamable, exact_pipeline, segment_exactly
 from .tiles.grid import Tiling
 from .tiles.predicting import detect_in_tiles, segment_in_tiles
-from .torch_model import TorchModel, torch_device
+from .torch_model import TorchModel
 
 if TYPE_CHECKING:
     from .exported import ExportedModel

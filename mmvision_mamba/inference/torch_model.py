@@ -9,9 +9,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from ..devices import give_float32
 from ..errors import InputError
 from .input_pipeline import InputPipeline, Loaded, Sample, Source
-from .mixed_precision import give_float32
 from .opening import OpenModel, steps_of_testing
 from .outputs import best_classes, class_probabilities, detection_result, segmentation_result
 from .results import DetectionResult, SegmentationResult
@@ -136,25 +136,6 @@ class TorchModel:
         mixed = self._amp is not None
         with torch.inference_mode(), torch.autocast(self.device.type, self._amp, enabled=mixed):
             yield
-
-
-def torch_device(name: str | torch.device) -> torch.device:
-    """The device of a name; of ``'auto'`` the best that is here.
-
-    Raises:
-        InputError: It is not here.
-    """
-    if str(name) == 'auto':
-        if torch.cuda.is_available():
-            return torch.device('cuda')
-        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().split('\n')[0]
-        raise InputError(f'device {name} cannot be used: {reason}') from error
-    return device
 
 
 def _with_augmentation(opened: OpenModel, name: str) -> torch.nn.Module:

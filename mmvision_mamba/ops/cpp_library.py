@@ -24,9 +24,9 @@ class ScanArguments(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in _SCAN_SIZES),
         *((name, ctypes.c_void_p) for name in ('u', 'delta', 'dy')),
-        *((f'{name}_{axis}', ctypes.c_int64) for name in ('u', 'delta', 'dy') for axis in 'br'),
+        *((f'{name}_{axis}', ctypes.c_int64) for name in ('u', 'delta', 'dy') for axis in 'brc'),
         *((name, ctypes.c_void_p) for name in ('B', 'C')),
-        *((f'{name}_{axis}', ctypes.c_int64) for name in ('B', 'C') for axis in 'brg'),
+        *((f'{name}_{axis}', ctypes.c_int64) for name in ('B', 'C') for axis in 'brgs'),
         *((name, ctypes.c_void_p) for name in ('A', 'D', 'bias')),
         *((name, ctypes.c_void_p) for name in ('y', 'du', 'ddelta', 'dA', 'dB', 'dC')),
         *((name, ctypes.c_void_p) for name in ('dD', 'dbias')),

@@ -45,6 +45,15 @@ def test_a_file_holds_standard_operators_alone(segmentor):
     assert export.operators.total() > 300
 
 
+def test_weights_are_as_operators_take_them_and_no_notes_are_kept(segmentor):
+    graph = segmentor[1].model.graph
+    weights = {weight.name for weight in graph.initializer}
+    small = ('Reshape', 'Slice', 'Concat', 'Gather')  # of sizes
+    moved = [n for n in graph.node if n.op_type not in small and weights.issuperset(n.input)]
+    assert [node.op_type for node in moved if node.input] == []
+    assert not any(node.metadata_props for node in graph.node)
+
+
 def test_one_changed_weight_is_found(segmentor):
     program, export = segmentor
     model = onnx.ModelProto.FromString(export.model.SerializeToString())
@@ -120,6 +129,8 @@ def test_the_tool_writes_a_file_whole_or_not_at_all(untrained, run_tool, tmp_pat
     script = run_tool('export.py', config, '--format', 'torchscript', '--out', 'x', check=False)
     assert script.returncode == 2
     assert 'use onnx, or torch_export' in script.stderr
+    script = run_tool('export.py', config, '--calibrate', '.', '--out', 'x', check=False)
+    assert '--calibrate is of --precision int8' in script.stderr
 
 
 def test_drawn_images_are_the_same_each_time():

@@ -14,6 +14,7 @@ PARSING = [
     'predict.py',
     'publish_model.py',
     'plot_logs.py',
+    'benchmark.py',
     'make_model_zoo.py',
     'demo.py',
 ]

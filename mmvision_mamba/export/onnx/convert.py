@@ -11,7 +11,7 @@ from onnxscript import optimizer
 from ..programs import Program, quiet, record
 from . import scan
 
-# The first with Gelu.
+# The first with Gelu; 23's Attention takes 3 % off MambaVision-T, and fewer runtimes know it.
 OPSET = 20
 TRANSLATIONS = {torch.ops.mmvision_mamba.selective_scan.default: scan.selective_scan}
 

@@ -6,7 +6,9 @@ the chunks again, each from the state that it is reached with. Decays are multip
 divided by, so that none, however strong, can overflow or be lost.
 
 States are ``(chunks, state, dim)``: steps and inputs broadcast along whole rows of channels, and
-reading a state out is one small matrix product for each chunk.
+reading a state out is one small matrix product for each chunk. What a step makes stays in
+the cache: decays made for all steps beforehand took longer, and chunks of other lengths saved next
+to nothing.
 """
 
 from onnxscript import FLOAT, graph, script

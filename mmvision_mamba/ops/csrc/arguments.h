@@ -8,12 +8,13 @@ struct ScanArguments {
   int64_t threads;
   int64_t storage;  // of u, delta, B, C and what is shaped like them: see Storage
   int64_t softplus;
-  // (batch, length, dim), the channels adjacent; steps between batches and rows, in elements.
+  // (batch, length, dim), steps in elements; of each, channels or rows are adjacent.
   const void *u, *delta, *dy;
-  int64_t u_batch, u_row, delta_batch, delta_row, dy_batch, dy_row;
-  // (batch, length, groups, state), the states adjacent.
+  int64_t u_batch, u_row, u_channel, delta_batch, delta_row, delta_channel, dy_batch, dy_row,
+      dy_channel;
+  // (batch, length, groups, state), steps in elements.
   const void *B, *C;
-  int64_t B_batch, B_row, B_group, C_batch, C_row, C_group;
+  int64_t B_batch, B_row, B_group, B_state, C_batch, C_row, C_group, C_state;
   // Contiguous, in the computing type (double for double storage, else float); D, bias or null.
   const void *A, *D, *bias;
   // Results, contiguous: y, du, ddelta in the storage type, the others in the computing type.

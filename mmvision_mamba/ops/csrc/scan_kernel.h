@@ -101,18 +101,36 @@ struct Tile {
 };
 
 template <class R, class T>
-INLINE void copy_matrix(const void* from, int64_t offset, int64_t row, int64_t rows,
+INLINE void copy_matrix(const void* from, int64_t offset, int64_t row, int64_t step, int64_t rows,
                         int64_t state, R* to) {
   const T* at = static_cast<const T*>(from) + offset;
   for (int64_t t = 0; t < rows; ++t, at += row) {
-    for (int64_t n = 0; n < state; ++n) to[t * state + n] = load_one<R>(at + n);
+    for (int64_t n = 0; n < state; ++n) to[t * state + n] = load_one<R>(at + n * step);
   }
 }
 
+// Channels of which each one's rows are adjacent, `channel` apart. By squares of LANES each way, so
+// that every cache line is taken whole, and it is no matter which lines push each other out.
 template <class R, class T>
-INLINE void read_rows(const void* from, int64_t offset, int64_t row, int64_t rows, int64_t count,
-                      Vec<R>* to) {
+__attribute__((noinline)) void read_columns(const T* at, int64_t channel, int64_t rows,
+                                            int64_t count, Vec<R>* to) {
+  for (int64_t t = 0; t < rows; t += LANES) {
+    int64_t some = std::min<int64_t>(LANES, rows - t);
+    Vec<R> square[LANES] = {};
+    for (int64_t lane = 0; lane < count; ++lane) {
+      square[lane] = load_row<R>(at + lane * channel + t, some);
+    }
+    transpose(square);
+    for (int64_t i = 0; i < some; ++i) to[t + i] = square[i];
+  }
+}
+
+// Rows of channels; of one of the two steps, `row` and `channel`, elements are adjacent.
+template <class R, class T>
+INLINE void read_rows(const void* from, int64_t offset, int64_t row, int64_t channel, int64_t rows,
+                      int64_t count, Vec<R>* to) {
   const T* at = static_cast<const T*>(from) + offset;
+  if (channel != 1) return read_columns<R>(at, channel, rows, count, to);
   for (int64_t t = 0; t < rows; ++t, at += row) to[t] = load_row<R>(at, count);
 }
 
@@ -127,10 +145,11 @@ INLINE void write_rows(void* base, int64_t offset, int64_t row, int64_t rows, in
 template <class R, class T, bool SLOPE>
 INLINE void read_tile(const ScanArguments& a, int64_t batch, int64_t begin, int64_t rows,
                       const Block& block, Vec<R> bias, Tile<R>& tile) {
-  read_rows<R, T>(a.u, batch * a.u_batch + begin * a.u_row + block.channel, a.u_row, rows,
-                  block.count, tile.u);
-  read_rows<R, T>(a.delta, batch * a.delta_batch + begin * a.delta_row + block.channel,
-                  a.delta_row, rows, block.count, tile.delta);
+  read_rows<R, T>(a.u, batch * a.u_batch + begin * a.u_row + block.channel * a.u_channel, a.u_row,
+                  a.u_channel, rows, block.count, tile.u);
+  read_rows<R, T>(a.delta,
+                  batch * a.delta_batch + begin * a.delta_row + block.channel * a.delta_channel,
+                  a.delta_row, a.delta_channel, rows, block.count, tile.delta);
   for (int64_t t = 0; t < rows; ++t) {
     Vec<R> delta = tile.delta[t] + bias;
     if (a.softplus) {
@@ -141,6 +160,23 @@ INLINE void read_tile(const ScanArguments& a, int64_t batch, int64_t begin, int6
     tile.delta[t] = delta;
     tile.drive[t] = delta * tile.u[t];
   }
+}
+
+template <class R, class T>
+INLINE void read_dy(const ScanArguments& a, int64_t batch, int64_t begin, int64_t rows,
+                    const Block& block, Tile<R>& tile) {
+  read_rows<R, T>(a.dy, batch * a.dy_batch + begin * a.dy_row + block.channel * a.dy_channel,
+                  a.dy_row, a.dy_channel, rows, block.count, tile.dy);
+}
+
+// B and C of a tile and a group.
+template <class R, class T>
+INLINE void copy_matrices(const ScanArguments& a, int64_t batch, int64_t begin, int64_t rows,
+                          int64_t group, R* B, R* C) {
+  copy_matrix<R, T>(a.B, batch * a.B_batch + begin * a.B_row + group * a.B_group, a.B_row,
+                    a.B_state, rows, a.state, B);
+  copy_matrix<R, T>(a.C, batch * a.C_batch + begin * a.C_row + group * a.C_group, a.C_row,
+                    a.C_state, rows, a.state, C);
 }
 
 // Step COUNT states through a tile; with Y, add what they put out.
@@ -294,17 +330,13 @@ void chunk_pass(const ScanArguments& a, const Plan& p, const Parameters<R>& para
           Block block(p, at);
           if (block.group != group) {
             group = block.group;
-            copy_matrix<R, T>(a.B, batch * a.B_batch + begin * a.B_row + group * a.B_group,
-                              a.B_row, rows, a.state, B.get());
-            copy_matrix<R, T>(a.C, batch * a.C_batch + begin * a.C_row + group * a.C_group,
-                              a.C_row, rows, a.state, C.get());
+            copy_matrices<R, T>(a, batch, begin, rows, group, B.get(), C.get());
           }
           read_tile<R, T, false>(a, batch, begin, rows, block, parameters.bias.get()[at], tile);
           const Vec<R>* A = parameters.A.get() + at * a.state;
           int64_t edge = edges.at(task.chunk, batch, at);
           if (direction) {
-            read_rows<R, T>(a.dy, batch * a.dy_batch + begin * a.dy_row + block.channel, a.dy_row,
-                            rows, block.count, tile.dy);
+            read_dy<R, T>(a, batch, begin, rows, block, tile);
             step_adjoint<R>(tile, rows, a.state, A, C.get(),
                             edges.adjoints.get() + edge * a.state);
           } else {
@@ -342,10 +374,7 @@ void forward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& pa
         Block block(p, at);
         if (block.group != group) {
           group = block.group;
-          copy_matrix<R, T>(a.B, batch * a.B_batch + begin * a.B_row + group * a.B_group, a.B_row,
-                            rows, a.state, B.get());
-          copy_matrix<R, T>(a.C, batch * a.C_batch + begin * a.C_row + group * a.C_group, a.C_row,
-                            rows, a.state, C.get());
+          copy_matrices<R, T>(a, batch, begin, rows, group, B.get(), C.get());
         }
         read_tile<R, T, false>(a, batch, begin, rows, block, parameters.bias.get()[at], tile);
         Vec<R> skip = parameters.D.get()[at];
@@ -409,12 +438,6 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
   }
   Tile<R>& tile = *workspace.get();
   Gradients<R>& g = *gradients.get();
-  auto copy_matrices = [&](int64_t batch, int64_t begin, int64_t rows, int64_t group) {
-    copy_matrix<R, T>(a.B, batch * a.B_batch + begin * a.B_row + group * a.B_group, a.B_row, rows,
-                      a.state, B.get());
-    copy_matrix<R, T>(a.C, batch * a.C_batch + begin * a.C_row + group * a.C_group, a.C_row, rows,
-                      a.state, C.get());
-  };
   auto write_matrices = [&](int64_t batch, int64_t begin, int64_t rows, int64_t group) {
     for (int64_t t = 0; t < rows; ++t) {
       int64_t to = ((batch * a.length + begin + t) * a.groups + group) * a.state;
@@ -437,7 +460,9 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
       std::memcpy(static_cast<void*>(next), next - width, width * sizeof(Vec<R>));
       for (int64_t at = task.block_begin; at < task.block_end; ++at) {
         Block block(p, at);
-        if (block.group != group) copy_matrices(batch, begin, TILE, group = block.group);
+        if (block.group != group) {
+          copy_matrices<R, T>(a, batch, begin, TILE, group = block.group, B.get(), C.get());
+        }
         read_tile<R, T, false>(a, batch, begin, TILE, block, parameters.bias.get()[at], tile);
         step_tile<R, false>(tile, TILE, a.state, parameters.A.get() + at * a.state, B.get(),
                             C.get(), next + (at - task.block_begin) * a.state);
@@ -450,13 +475,12 @@ void backward_task(const ScanArguments& a, const Plan& p, const Parameters<R>& p
         Block block(p, at);
         if (block.group != group) {
           if (group >= 0) write_matrices(batch, begin, rows, group);
-          copy_matrices(batch, begin, rows, group = block.group);
+          copy_matrices<R, T>(a, batch, begin, rows, group = block.group, B.get(), C.get());
           std::memset(static_cast<void*>(dB.get()), 0, rows * a.state * sizeof(Vec<R>));
           std::memset(static_cast<void*>(dC.get()), 0, rows * a.state * sizeof(Vec<R>));
         }
         read_tile<R, T, true>(a, batch, begin, rows, block, parameters.bias.get()[at], tile);
-        read_rows<R, T>(a.dy, batch * a.dy_batch + begin * a.dy_row + block.channel, a.dy_row,
-                        rows, block.count, tile.dy);
+        read_dy<R, T>(a, batch, begin, rows, block, tile);
         std::memset(static_cast<void*>(dA.get()), 0, a.state * sizeof(Vec<R>));
         g.dA = dA.get();
         g.dB = dB.get();

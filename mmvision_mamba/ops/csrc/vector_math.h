@@ -145,6 +145,43 @@ INLINE void store_row(T* to, Vec<R> v, int64_t count) {
   }
 }
 
+// The lanes from `FIRST` on of two vectors in turn: a[FIRST], b[FIRST], a[FIRST + 1], ...
+template <int FIRST, size_t... I>
+INLINE VecF interleave(VecF a, VecF b, std::index_sequence<I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (FIRST + I / 2 + I % 2 * LANES)...);
+#else
+  return __builtin_shuffle(a, b, VecI{(FIRST + I / 2 + I % 2 * LANES)...});
+#endif
+}
+
+// Transpose LANES vectors in place. Of floats each step rotates the bits of an element's row and
+// lane, together, by one.
+INLINE void transpose(VecF* square) {
+  constexpr std::make_index_sequence<LANES> lanes;
+#pragma GCC unroll 4
+  for (int step = 1; step < LANES; step *= 2) {
+    VecF next[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES / 2; ++i) {
+      next[2 * i] = interleave<0>(square[i], square[i + LANES / 2], lanes);
+      next[2 * i + 1] = interleave<LANES / 2>(square[i], square[i + LANES / 2], lanes);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i) square[i] = next[i];
+  }
+}
+
+INLINE void transpose(Vec<double>* square) {
+  for (int i = 0; i < LANES; ++i) {
+    for (int k = 0; k < i; ++k) {
+      double kept = square[i][k];
+      square[i][k] = square[k][i];
+      square[k][i] = kept;
+    }
+  }
+}
+
 template <class R, class T>
 INLINE R load_one(const T* from) {
   if constexpr (std::is_same_v<R, T>) {

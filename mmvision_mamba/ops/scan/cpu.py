@@ -29,7 +29,7 @@ def backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus) -> tuple[Tens
     dB, dC = (torch.empty(B.shape, dtype=A.dtype) for _ in range(2))
     dA = torch.empty(A.shape, dtype=A.dtype)
     dD, dbias = (torch.empty(u.shape[2], dtype=A.dtype) for _ in range(2))
-    given.sequence('dy', dy)
+    given.channels('dy', dy)
     given.run('backward', du=du, ddelta=ddelta, dA=dA, dB=dB, dC=dC, dD=dD, dbias=dbias)
     return (
         du,
@@ -57,10 +57,10 @@ class _Given:
             softplus=delta_softplus,
         )
         self.kept = []
-        self.sequence('u', u)
-        self.sequence('delta', delta)
-        self.sequence('B', B)
-        self.sequence('C', C)
+        self.channels('u', u)
+        self.channels('delta', delta)
+        self.steps('B', B, 'brgs')
+        self.steps('C', C, 'brgs')
         for name, vector in (('A', A), ('D', D), ('bias', delta_bias)):
             if vector is not None:
                 self.point(name, vector.contiguous())
@@ -69,12 +69,15 @@ class _Given:
         self.kept.append(tensor)
         setattr(self.arguments, name, tensor.data_ptr())
 
-    def sequence(self, name: str, tensor: Tensor) -> None:
-        """A tensor ``(batch, length, ...)``, whose last axis alone has to be dense."""
-        if tensor.stride(-1) != 1:
+    def channels(self, name: str, tensor: Tensor) -> None:
+        """A tensor ``(batch, length, dim)``, of whose last two axes one has to be dense."""
+        if 1 not in tensor.stride()[1:]:
             tensor = tensor.contiguous()
+        self.steps(name, tensor, 'brc')
+
+    def steps(self, name: str, tensor: Tensor, axes: str) -> None:
         self.point(name, tensor)
-        for axis, stride in zip('brg', tensor.stride()[:-1]):
+        for axis, stride in zip(axes, tensor.stride()):
             setattr(self.arguments, f'{name}_{axis}', stride)
 
     def run(self, direction: str, **results: Tensor) -> None:

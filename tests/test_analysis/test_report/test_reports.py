@@ -62,6 +62,7 @@ def detection_report(drawn, tmp_path_factory):
     return path, averages
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize('width', WIDTHS)
 def test_a_detection_report_is_legible(reader, detection_report, width):
@@ -75,6 +76,7 @@ def test_a_detection_report_is_legible(reader, detection_report, width):
     reader.screenshot(f'report_detection_{width}')
 
 
+@pytest.mark.slow
 @needs_browser
 def test_many_classes_of_long_names_are_legible(reader, made_up, tmp_path):
     truth, found, _ = made_up
@@ -92,6 +94,7 @@ def test_many_classes_of_long_names_are_legible(reader, made_up, tmp_path):
 HOSTILE = '<img src=x onerror=document.title=1>"\'</title></svg><script>document.title=1</script>'
 
 
+@pytest.mark.slow
 @needs_browser
 def test_names_of_a_stranger_are_text(reader, drawn, tmp_path):
     data, found = drawn
@@ -165,6 +168,7 @@ def palette_of(data):
     return np.array(data.palette, np.uint8) if hasattr(data, 'palette') else None
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize('width', WIDTHS)
 def test_a_segmentation_report_is_legible(reader, segmented, tmp_path, width):
@@ -178,6 +182,7 @@ def test_a_segmentation_report_is_legible(reader, segmented, tmp_path, width):
     reader.screenshot(f'report_segmentation_{width}')
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize('width', WIDTHS)
 def test_comparisons_are_legible(reader, segmented, drawn, tmp_path, width):

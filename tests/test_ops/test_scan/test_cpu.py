@@ -190,3 +190,33 @@ def test_the_package_builds_where_no_compiler_is(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 'no-such-c' in done.stderr
     assert not list(tmp_path.rglob('*.so'))
+
+
+def steps_adjacent(x):
+    """The same numbers as in mamba-ssm's layout: a channel's steps lie side by side."""
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(('length', 'dim'), [(1, 33), (33, 1), (70, 37), (128, 32)])
+def test_both_layouts_give_the_same_to_the_bit(instruction_set, dtype, length, dim):
+    given = arguments(length=length, dim=dim, groups=1, dtype=dtype)
+    computing = torch.float64 if dtype == torch.float64 else torch.float32
+    vectors = {name: given[name].to(computing) for name in ('A', 'D', 'delta_bias')}
+    rows = {name: given[name] for name in ('u', 'delta', 'B', 'C')}
+    columns = {name: steps_adjacent(value) for name, value in rows.items()}
+    options = dict(vectors, delta_softplus=True)
+    y = cpu.forward(**rows, **options)
+    assert torch.equal(cpu.forward(**columns, **options), y)
+    expected = cpu.backward(y, **rows, **options)
+    found = cpu.backward(steps_adjacent(y), **columns, **options)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_neither_layout_is_copied():
+    given = arguments()
+    for layout in (lambda x: x, steps_adjacent):
+        tensors = {name: layout(given[name]) for name in ('u', 'delta', 'B', 'C')}
+        vectors = {name: given[name] for name in ('A', 'D', 'delta_bias')}
+        held = cpu._Given(**tensors, **vectors, delta_softplus=True).kept
+        assert {x.data_ptr() for x in tensors.values()} <= {x.data_ptr() for x in held}
