@@ -448,7 +448,7 @@ def test_configs_that_the_packages_ship_are_read(package):
     [
         ('mmdet::dino/dino-4scale_r50_8xb2-12e_cocoo.py', 'does not exist; .*12e_coco.py'),
         ('mmseg::no/such.py', 'does not exist'),
-        ('mmpose::a/b.py', 'shipped by mmdet:: and mmseg::'),
+        ('mmpose::a/b.py', 'shipped by mmdet::, mmseg:: and mmvision_mamba::'),
     ],
 )
 def test_a_config_that_no_package_ships_is_named(path, message):
