@@ -74,7 +74,8 @@ def build(
         launcher=launcher,
         env_cfg=dict(dist_cfg=dict(backend='gloo')),
         cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
-        experiment_name=f'{tmp_path.name}_{launcher}',
+        # Runs of one name share a log.
+        experiment_name=f'{tmp_path.parent.name}_{tmp_path.name}_{launcher}',
     )
 
 
@@ -146,7 +147,7 @@ def test_a_fused_optimizer_skips_by_a_flag_on_its_device(options, tmp_path):
     assert (hook._in_a_row, hook._steps) == (0, 1 if options else 3)
 
 
-def test_what_was_skipped_is_told_at_the_loggers_interval(tmp_path, caplog):
+def test_what_was_skipped_is_told_at_the_loggers_interval(tmp_path):
     with pytest.raises(InputError, match=r'iteration 2: .*\(images: 2.jpg, 3.jpg\).*at most 1'):
         train(tmp_path / 'a', bad=[0, 2, 4], max_skipped=1, fused=True, interval=3)
     saved = build(tmp_path / 'b', bad=FINITE, fused=True, interval=3)
