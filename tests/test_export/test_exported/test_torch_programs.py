@@ -14,7 +14,7 @@ from mmvision_mamba.export.programs import build_program
 from mmvision_mamba.export.proof_images import drawn_images
 from mmvision_mamba.export.self_check import verify
 from mmvision_mamba.export.torch_programs import export_torch, prove_torch
-from mmvision_mamba.inference.exported_programs import TorchProgram, is_compiled
+from mmvision_mamba.inference.exported_programs import TorchProgram
 from mmvision_mamba.inference.opening import open_model
 from mmvision_mamba.standalone.errors import Deviation
 
@@ -104,18 +104,3 @@ def test_a_program_that_gives_something_else_is_refused(segmentor, made_detector
     export_torch(program, copied / 'model.pt2')
     with trust_checkpoints(), pytest.raises(InputError, match='gives no label_map'):
         Predictor(copied)
-
-
-@pytest.mark.skipif(not shutil.which('g++'), reason='AOTInductor needs a C++ compiler')
-def test_a_compiled_backbone_answers_alike_and_is_opened_where_it_is_trusted(
-    small_detector, as_open, tmp_path
-):
-    opened = as_open(small_detector('mask_rcnn', 'MambaVision'))
-    program = build_program(opened, 'backbone', size=(64, 96))
-    export = export_torch(program, tmp_path / 'model.pt2', compiled=True)
-    assert is_compiled(export.content)
-    assert 'mmvision_mamba.selective_scan.default' in export.operators
-    [(_, off)] = prove_torch(program, export, drawn_images([(64, 96)]))
-    assert max(off.values()) < 1e-5
-    with pytest.raises(InputError, match='is a program of PyTorch'):
-        TorchProgram(export.content)
