@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -30,12 +29,6 @@ def published(tmp_path_factory):
         state = MODELS.build(cfg.model).state_dict()
     checkpoint = dict(state_dict=state, meta=dict(dataset_meta=ADE_METAINFO))
     return publish(cfg, checkpoint, {}, tmp_path_factory.mktemp('published'), 'shapes')
-
-
-def test_help_is_there_at_once(run_tool):
-    start = time.monotonic()
-    assert 'CONFIG=WEIGHTS' in run_tool('serve.py', '--help').stdout
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize(
