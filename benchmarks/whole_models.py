@@ -19,7 +19,6 @@ Where there is no COCO or ADE20K under data or $MMVISION_DATA, the embedded data
 import argparse
 import copy
 import logging
-import os
 import tempfile
 import warnings
 from collections import Counter
@@ -155,11 +154,7 @@ class Contender:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             torch.manual_seed(0)
             self.model = revert_sync_batchnorm(MODELS.build(copy.deepcopy(cfg.model)))
-            if args.channels_last:
-                self.model.to(memory_format=torch.channels_last)
             self.model.init_weights()
-            if args.optimizer:
-                cfg.optim_wrapper.optimizer.update(args.optimizer)
             self.wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
             self.train_data = DATASETS.build(cfg.train_dataloader.dataset)
             self.val_data = DATASETS.build(cfg.val_dataloader.dataset)
@@ -364,9 +359,6 @@ def main() -> None:
     parser.add_argument('--no-shares', action='store_true', help='without profiles')
     parser.add_argument('--output', type=Path)
     args = parser.parse_args()
-    args.channels_last, args.optimizer = 'CL' in os.environ, {}
-    if 'FUSED' in os.environ:
-        args.optimizer = dict(fused=True)
     for method in args.methods or METHODS:
         if method not in METHODS:
             parser.error(f'{method}: there are {", ".join(METHODS)}')

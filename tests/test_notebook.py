@@ -8,28 +8,14 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from small_detector import SMALL_DETECTOR
 
 nbformat = pytest.importorskip('nbformat', reason='needs nbformat, of requirements/tests.txt')
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = nbformat.read(ROOT / 'notebooks' / 'first_steps.ipynb', as_version=4)
 CODE = [cell for cell in NOTEBOOK.cells if cell.cell_type == 'code']
-SMALL = """
-_base_ = 'mmvision_mamba::mask_rcnn_mambavision_demo_shapes'
-strides = [8, 16, 32]
-roi_extractor = dict(out_channels=32, featmap_strides=strides, finest_scale=56)
-model = dict(
-    backbone=dict(arch=dict(dim=16, in_dim=16, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))),
-    neck=dict(in_channels=[32, 64, 128], out_channels=32),
-    rpn_head=dict(in_channels=32, feat_channels=32),
-    roi_head=dict(
-        bbox_roi_extractor=roi_extractor,
-        bbox_head=dict(in_channels=32, fc_out_channels=128),
-        mask_roi_extractor=roi_extractor,
-        mask_head=dict(in_channels=32, conv_out_channels=32),
-    ),
-)
-"""
+SMALL = "_base_ = 'mmvision_mamba::mask_rcnn_mambavision_demo_shapes'\n" + SMALL_DETECTOR
 
 
 def test_it_is_valid_and_kept_without_outputs():

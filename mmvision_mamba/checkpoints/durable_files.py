@@ -88,7 +88,7 @@ def whole_or_absent(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def clear_unfinished(work_dir: str | Path) -> None:
@@ -117,7 +117,8 @@ def _digests_of(path: Path) -> list[str]:
         return []
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
     if os.name == 'posix':  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

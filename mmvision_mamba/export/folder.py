@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from ..checkpoints.durable_files import sync_folder
 from ..errors import InputError
 from ..standalone.check import CHECK
 from ..standalone.description import DESCRIPTION
@@ -51,7 +52,7 @@ def write_folder(
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise InputError(
             f'{error.strerror}: {folder} was not written; make room, or give another folder'
@@ -116,13 +117,4 @@ def _put(path: Path, content: bytes | Path) -> None:
 
 def _sync_folders(folder: Path) -> None:
     for path in (*(path for path in folder.iterdir() if path.is_dir()), folder):
-        _sync(path)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == 'posix':  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
+from small_detector import SMALL_DETECTOR
 
 from mmvision_mamba.config import load_config
 from mmvision_mamba.weights import PUBLISHED
@@ -17,22 +18,7 @@ SEGMENTOR = 'upernet_mambaout_tiny_ade20k'
 WEIGHTS = {'mambavision_t.in1k': DETECTOR, 'mambaout_tiny.in1k': SEGMENTOR}
 # As small as they can be, under the names that the pages give.
 SMALL = {
-    DETECTOR: """
-_base_ = '{configs}/mask_rcnn_mambavision_demo_shapes.py'
-strides = [8, 16, 32]
-roi_extractor = dict(out_channels=32, featmap_strides=strides, finest_scale=56)
-model = dict(
-    backbone=dict(arch=dict(dim=16, in_dim=16, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))),
-    neck=dict(in_channels=[32, 64, 128], out_channels=32),
-    rpn_head=dict(in_channels=32, feat_channels=32),
-    roi_head=dict(
-        bbox_roi_extractor=roi_extractor,
-        bbox_head=dict(in_channels=32, fc_out_channels=128),
-        mask_roi_extractor=roi_extractor,
-        mask_head=dict(in_channels=32, conv_out_channels=32),
-    ),
-)
-""",
+    DETECTOR: "_base_ = '{configs}/mask_rcnn_mambavision_demo_shapes.py'\n" + SMALL_DETECTOR,
     SEGMENTOR: """
 _base_ = '{configs}/upernet_mambaout_demo_shapes.py'
 model = dict(

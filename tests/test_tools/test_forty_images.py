@@ -4,25 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from small_detector import SMALL_DETECTOR
 
 from mmvision_mamba.datasets import draw_shapes
 
-CONFIG = """
-_base_ = '{configs}/mask_rcnn_mambavision_demo_shapes.py'
-strides = [8, 16, 32]
-roi_extractor = dict(out_channels=32, featmap_strides=strides, finest_scale=56)
-model = dict(
-    backbone=dict(arch=dict(dim=16, in_dim=16, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))),
-    neck=dict(in_channels=[32, 64, 128], out_channels=32),
-    rpn_head=dict(in_channels=32, feat_channels=32),
-    roi_head=dict(
-        bbox_roi_extractor=roi_extractor,
-        bbox_head=dict(in_channels=32, fc_out_channels=128),
-        mask_roi_extractor=roi_extractor,
-        mask_head=dict(in_channels=32, conv_out_channels=32),
-    ),
-)
-"""
+CONFIG = "_base_ = '{configs}/mask_rcnn_mambavision_demo_shapes.py'\n" + SMALL_DETECTOR
 
 
 @pytest.mark.slow

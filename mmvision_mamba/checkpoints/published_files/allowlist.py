@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 
 from ...errors import InputError
+from ...standalone.data import shown
 
 SCOPES = ('mmdet', 'mmseg')
 
@@ -164,12 +165,12 @@ def refuse_unlisted(parts: Mapping, scope: str, where: str) -> None:
     for name in ('test_pipeline', 'tta_pipeline'):
         if (pipeline := parts.get(name)) is not None:
             if not (isinstance(pipeline, list) and all(isinstance(s, dict) for s in pipeline)):
-                raise InputError(f'{where}: {name} is {_short(pipeline)}; expected a list of dicts')
+                raise InputError(f'{where}: {name} is {shown(pipeline)}; expected a list of dicts')
             _Walk(where, scope, pipeline=True).check(name, pipeline, _TRANSFORMS)
     if (tta_model := parts.get('tta_model')) is not None:
         if not (isinstance(tta_model, dict) and set(tta_model) <= {'type', 'tta_cfg'}):
             raise InputError(
-                f'{where}: tta_model is {_short(tta_model)}; expected a dict of type and tta_cfg'
+                f'{where}: tta_model is {shown(tta_model)}; expected a dict of type and tta_cfg'
             )
         _Walk(where, scope).check('tta_model', tta_model, _TTA_MODELS)
 
@@ -182,12 +183,12 @@ def refuse_bad_labels(classes: object, palette: object, where: str) -> None:
     """
     if not (isinstance(classes, list) and 0 < len(classes) <= _MOST_CLASSES):
         raise InputError(
-            f'{where}: classes is {_short(classes)}; expected a list of 1 to {_MOST_CLASSES} names'
+            f'{where}: classes is {shown(classes)}; expected a list of 1 to {_MOST_CLASSES} names'
         )
     for name in classes:
         if not _is_name(name):
             raise InputError(
-                f'{where}: {_short(name)} is no name of a class; expected 1 to {_LONGEST_NAME} '
+                f'{where}: {shown(name)} is no name of a class; expected 1 to {_LONGEST_NAME} '
                 'printable characters without braces'
             )
     if palette is None:
@@ -195,7 +196,7 @@ def refuse_bad_labels(classes: object, palette: object, where: str) -> None:
     colours = isinstance(palette, list) and len(palette) == len(classes)
     if not (colours and all(_is_colour(colour) for colour in palette)):
         raise InputError(
-            f'{where}: palette is {_short(palette)}; expected a colour [red, green, blue], each '
+            f'{where}: palette is {shown(palette)}; expected a colour [red, green, blue], each '
             'from 0 to 255, for each class'
         )
 
@@ -209,7 +210,7 @@ def refuse_bad_facts(metrics: object, versions: object, where: str) -> None:
     for title, facts, fits in (('metrics', metrics, _is_score), ('versions', versions, _is_name)):
         known = isinstance(facts, dict) and len(facts) <= _MOST_CLASSES
         if not (known and all(_is_name(name) and fits(fact) for name, fact in facts.items())):
-            raise InputError(f'{where}: {title} is {_short(facts)}, which states none')
+            raise InputError(f'{where}: {title} is {shown(facts)}, which states none')
 
 
 class _Walk:
@@ -235,7 +236,7 @@ class _Walk:
         if isinstance(node, dict):
             for name, child in node.items():
                 if not (isinstance(name, str) and _KEY.fullmatch(name)):
-                    self.refuse(path, f'has the key {_short(name)}')
+                    self.refuse(path, f'has the key {shown(name)}')
                 if name == 'type':
                     self.check_type(path, child, _SLOTS.get(key, types))
                 else:
@@ -245,24 +246,24 @@ class _Walk:
                 self.check(f'{path}.{i}', child, types, key, depth + 1)
         elif isinstance(node, str):
             if key not in _STRINGS or not _STRINGS[key].fullmatch(node):
-                self.refuse(path, f'is the string {_short(node)}')
+                self.refuse(path, f'is the string {shown(node)}')
         elif isinstance(node, (int, float)):
             self.check_number(path, node, key)
         elif node is not None:
-            self.refuse(path, f'is {_short(node)}')
+            self.refuse(path, f'is {shown(node)}')
 
     def check_type(self, path: str, name: object, types: Mapping) -> None:
         known = types.get('root', set()) | types.get(self.scope, set())
         for scope in SCOPES:
             known = known | {f'{scope}.{last}' for last in types.get(scope, set())}
         if not isinstance(name, str) or name not in known:
-            self.refuse(path, f'names the type {_short(name)}')
+            self.refuse(path, f'names the type {shown(name)}')
 
     def check_number(self, path: str, number: int | float, key: str) -> None:
         largest = _LARGEST_INTEGER if isinstance(number, int) else _LARGEST_NUMBER
         largest = _LARGEST.get(key, _LARGEST_SIDE if self.pipeline else largest)
         if not (math.isfinite(number) and abs(number) <= largest):
-            self.refuse(path, f'is {_short(number)}, where {largest:g} is the most')
+            self.refuse(path, f'is {shown(number)}, where {largest:g} is the most')
 
     def refuse(self, path: str, what: str) -> None:
         raise InputError(
@@ -288,12 +289,3 @@ def _is_colour(colour: object) -> bool:
         and len(colour) == 3
         and all(type(value) is int and 0 <= value <= 255 for value in colour)
     )
-
-
-def _short(value: object) -> str:
-    """What a message can show of anything, also of what was made to be shown."""
-    try:
-        text = ascii(value)
-    except ValueError:  # an integer of more digits than Python prints
-        text = type(value).__name__
-    return text if len(text) <= 80 else f'{text[:76]} ...'

@@ -1,21 +1,8 @@
 """Somebody who reads a report in Chromium."""
 
-import shutil
 from pathlib import Path
 
-import pytest
-
-webdriver = pytest.importorskip('selenium.webdriver', reason='Selenium is not installed')
-
-NAMES = ('chromium', 'chromium-browser', 'google-chrome')
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-DRIVER = shutil.which('chromedriver')
-SCREENSHOTS = Path(__file__).parents[3] / 'build' / 'screenshots'
-
-needs_browser = pytest.mark.skipif(
-    not (BROWSER and DRIVER),
-    reason='no browser: reports are read in Chromium (apt-get install chromium chromium-driver)',
-)
+from browser import BROWSER, DRIVER, SCREENSHOTS, webdriver
 
 # Of each drawing's texts, those that lie on another by more than a pixel.
 _OVERLAPPING = """
