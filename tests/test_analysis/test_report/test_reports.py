@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import needs_browser
 from PIL import Image
-from reader import Reader, needs_browser
+from reader import Reader
 
 from mmvision_mamba.analysis.report.data import DetectionData, read_test_data
 from mmvision_mamba.analysis.report.detection.objects import ranked, read_truth
