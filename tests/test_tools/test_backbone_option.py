@@ -35,7 +35,21 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(**data, **val)
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            small,
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(
+                type='PackDetInputs',
+                meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+            ),
+        ],
+        **data,
+        **val,
+    ),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file={root!r} + '/' + val['ann_file'])
