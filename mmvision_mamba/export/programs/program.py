@@ -84,8 +84,11 @@ def build_program(
     if task == 'features':
         module = Backbone(model.backbone)
     elif task == 'segmentation':
+        from .enlarging import replace_upsamples  # mmseg, which detectors do without
+
         check_segmentor(model)
         replace_adaptive_pools(model.decode_head)
+        replace_upsamples(model.decode_head)
         module = Segmentor(model, probabilities)
         more = {'size': torch.tensor([345, 456])}
     else:
