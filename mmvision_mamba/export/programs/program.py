@@ -105,7 +105,7 @@ def build_program(
     if preprocess_inside:
         prepare = nn.Identity()
         module = Preprocessed(module, model.data_preprocessor)
-        image = image.permute(0, 2, 3, 1).to(torch.uint8)
+        image = image.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
         axes = (1, 2)
     axes = (axes if size is None else ()) + ((0,) if batch > 1 else ())
     dynamic = dict.fromkeys(sorted(axes), Dim.DYNAMIC)
