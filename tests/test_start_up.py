@@ -28,9 +28,10 @@ from scipy.interpolate import BSpline, InterpolatedUnivariateSpline
 spline = type(BSpline).__name__, isinstance(InterpolatedUnivariateSpline, type)
 
 from mmdet.datasets.transforms import ImageAug
-from mmdet.datasets.transforms.transforms import Corrupt
+from mmdet.datasets.transforms.transforms import corrupt
 import numpy as np
-corrupted = Corrupt('gaussian_noise')(dict(img=np.zeros((40, 40, 3), np.uint8)))['img'].max() > 0
+black = np.zeros((40, 40, 3), np.uint8)
+corrupted = corrupt(black, corruption_name='gaussian_noise', severity=5).max() > 0
 resize = dict(name='Resize', p=1, parameters=dict(size=dict(height=8, width=16)))
 augment = ImageAug([resize])
 line = augment.lane_to_linestrings([[(0, 0), (1, 1)]])[0]
