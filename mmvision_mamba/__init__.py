@@ -8,9 +8,17 @@ when it is asked for.
 
 from typing import TYPE_CHECKING
 
-from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
-from .checkpoints import loader
-from .inference.drawing import hook  # noqa: F401  (registration)
+from .start_up import defer_imports, format_configs_once, without_scripting
+
+defer_imports()
+format_configs_once()
+with without_scripting():
+    import mmengine.optim  # noqa: F401
+
+# Behind what makes them quick. Imported for their registration.
+from . import backbones, datasets, engine, former_paths  # noqa: E402, F401
+from .checkpoints import loader  # noqa: E402
+from .inference.drawing import hook  # noqa: E402, F401
 
 if TYPE_CHECKING:
     from .inference.predictor import Predictor
