@@ -8,17 +8,15 @@ when it is asked for.
 
 from typing import TYPE_CHECKING
 
-from .start_up import defer_imports, format_configs_once, without_scripting
+from . import start_up
 
-defer_imports()
-format_configs_once()
-with without_scripting():
-    import mmengine.optim  # noqa: F401
+if start_up.in_own_command():
+    start_up.make_quick()
 
-# Behind what makes them quick. Imported for their registration.
-from . import backbones, datasets, engine, former_paths  # noqa: E402, F401
-from .checkpoints import loader  # noqa: E402
-from .inference.drawing import hook  # noqa: E402, F401
+# Imported for their registration.
+from . import backbones, datasets, engine, former_paths  # noqa: F401
+from .checkpoints import loader
+from .inference.drawing import hook  # noqa: F401
 
 if TYPE_CHECKING:
     from .inference.predictor import Predictor

@@ -1,4 +1,6 @@
-"""What a process's start costs for nothing in other packages, put off or left out.
+"""What a command's start costs for nothing in other packages, put off or left out.
+
+In processes of this package's own commands alone: whoever imports it finds all as it was.
 
 mmdet's modules import scipy, imgaug, numba and pyplot at their top for a few models and transforms,
 and all of mmdet is imported before any model is built: seconds of every command. Those modules are
@@ -12,11 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
-from mmengine.config import Config
 from torch.jit import _state as jit_state
 
+_TOOLS = (Path(__file__).parents[1] / 'tools', Path(__file__).parent / '.mim' / 'tools')
 # Modules, each with what mmdet and mmseg take from it by name and only ever call.
 DEFERRED = {
     'imagecorruptions': ('corrupt',),
@@ -34,6 +37,20 @@ DEFERRED = {
     'scipy.sparse.csgraph': ('maximum_bipartite_matching',),
 }
 _ASKING = ('mmdet', 'mmseg')
+
+
+def in_own_command() -> bool:
+    """Whether this process runs a file of tools/."""
+    main = getattr(sys.modules['__main__'], '__file__', None)
+    return main is not None and Path(main).resolve().parent in _TOOLS
+
+
+def make_quick() -> None:
+    """Have mmengine, mmdet and mmseg imported and run with less, from now on in this process."""
+    defer_imports()
+    with without_scripting():
+        import mmengine.optim  # noqa: F401
+    format_configs_once()
 
 
 class DeferredModule(ModuleType):
@@ -128,12 +145,14 @@ def format_configs_once() -> None:
 
     yapf takes half a second for it.
     """
+    from mmengine.config import Config
+
     stock = Config.pretty_text.fget
     if stock.__module__ == __name__:
         return
     kept: dict[str, str] = {}
 
-    def pretty_text(self: Config) -> str:
+    def pretty_text(self) -> str:
         content = repr(self._cfg_dict)
         if content not in kept:
             kept.clear()

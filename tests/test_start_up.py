@@ -3,11 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
+from mmvision_mamba import start_up
+from mmvision_mamba.start_up import DEFERRED
+
+ROOT = Path(__file__).parents[1]
 PROBE = """
 import json, sys
+sys.modules['__main__'].__file__ = {main!r}
 import mmvision_mamba.cli
 early = [name for name in ('timm', 'torchvision', 'torch._dynamo') if name in sys.modules]
 import mmdet.datasets, mmdet.evaluation, mmdet.models
@@ -52,14 +59,13 @@ print(json.dumps(dict(
 
 @pytest.fixture(scope='module')
 def found() -> dict:
-    done = subprocess.run([sys.executable, '-c', PROBE], capture_output=True, text=True)
+    probe = PROBE.replace('{main!r}', repr(str(ROOT / 'tools' / 'train.py')))
+    done = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_importing_the_package_and_all_of_mmdet_leaves_out_what_few_models_need(found):
-    from mmvision_mamba.start_up import DEFERRED
-
     assert found['early'] == []
     assert set(found['deferred']) | set(found['lacking']) == set(DEFERRED)
     assert 'scipy.optimize' in found['deferred']
@@ -84,13 +90,17 @@ def test_functions_are_scripted_again_once_mmengine_is_imported(found):
     assert found['scripted'] == 'RecursiveScriptModule'
 
 
-def test_the_text_of_a_config_follows_what_is_changed_in_it():
-    from mmengine.config import Config
+def test_who_imports_the_package_finds_other_packages_as_they_were():
+    assert not start_up.in_own_command()
+    assert not any(isinstance(finder, start_up._AtFirstImport) for finder in sys.meta_path)
+    assert Config.pretty_text.fget.__module__ == 'mmengine.config.config'
 
-    import mmvision_mamba  # noqa: F401
 
+def test_the_text_of_a_config_follows_what_is_changed_in_it(monkeypatch):
+    monkeypatch.setattr(Config, 'pretty_text', Config.pretty_text)
+    start_up.format_configs_once()
+    assert Config.pretty_text.fget.__module__ == 'mmvision_mamba.start_up'
     cfg = Config(dict(a=1))
     assert cfg.pretty_text == 'a = 1\n'
     cfg.a = 2
     assert cfg.pretty_text == 'a = 2\n'
-    assert Config.pretty_text.fget.__module__ == 'mmvision_mamba.start_up'

@@ -33,7 +33,7 @@ class Screen:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time of the module alone, not of the bar's thread; it moves by a second when it is read."""
+    """The module's own time, not the bar's: it moves by a second when it is read."""
     seconds = iter(range(1000, 10_000))
     monkeypatch.setattr(progress, 'time', SimpleNamespace(monotonic=lambda: float(next(seconds))))
 
