@@ -413,9 +413,9 @@ class MambaVision(PyramidBackbone):
             in_channels, channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg
         )
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
-        rates = [
-            rates.tolist() for rates in torch.linspace(0, drop_path_rate, sum(depths)).split(depths)
-        ]
+        # On the CPU where the model is built on the meta device, too.
+        rising = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
+        rates = [stage.tolist() for stage in rising.split(list(depths))]
         levels = []
         for i in range(self.num_stages):
             width = channels[i]
