@@ -1,6 +1,7 @@
 """Commands work as they stand on the pages, unless they say what they need that is not in CI."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -144,6 +145,8 @@ def test_the_commands_of_a_page_work_from_top_to_bottom(name, laid_desk):
 def test_commands_that_are_not_run_say_what_they_need(name):
     for block in pages.blocks(pages.ROOT / name):
         assert not block.needs or any(each in block.needs for each in LACKING), block
+    text = pages.text(pages.ROOT / name)
+    assert not re.findall(r'^ +(?:python|make|mmvision|tools/\S+) .*', text, re.MULTILINE)
 
 
 def test_what_ci_runs_by_itself_is_in_its_script():
