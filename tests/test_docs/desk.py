@@ -31,9 +31,10 @@ model = dict(
 )
 """,
 }
+ONE_EPOCH = 'train_cfg = dict(max_epochs=1, val_interval=1)\n'
 # What makes a tool end soon.
 SHORTER = {
-    'tools/train.py': '--cfg-options train_cfg.max_iters=2',
+    'tools/train.py configs/': '--cfg-options train_cfg.max_iters=2',
     'tools/benchmark.py': '--size 64 64 --rounds 1',
 }
 
@@ -104,7 +105,8 @@ class Desk:
         (self.folder / 'new_images').symlink_to(images[0].parent)
         (self.folder / 'photos' / 'of_today').mkdir(parents=True)
         (self.folder / 'photos' / 'of_today' / 'one.jpg').symlink_to(images[0])
-        (self.folder / 'photo.jpg').symlink_to(images[0])
+        for name in ('photo.jpg', 'photos/two.jpg'):
+            (self.folder / name).symlink_to(images[0])
         (self.folder / 'last').touch()
         os.utime(self.folder / 'last', (0, 0))
         image = cv2.imread(str(images[0]))
@@ -115,7 +117,7 @@ class Desk:
         )
         video.write(np.ascontiguousarray(image))
         video.release()
-        (self.folder / 'own.py').write_text(f"_base_ = 'configs/{DETECTOR}.py'\n")
+        (self.folder / 'own.py').write_text(f"_base_ = 'configs/{DETECTOR}.py'\n" + ONE_EPOCH)
         work_dir = self.folder / 'work_dirs' / 'a_upernet'
         work_dir.mkdir(parents=True)
         cfg = load_config(str(self.folder / 'configs' / f'{SEGMENTOR}.py'))

@@ -40,7 +40,7 @@ WITH_COMMANDS = [name for name in pages.NAMES if commands(name)]
 MADE = {
     'README.md': [f'predictions/{DETECTOR}/predictions.json'],
     'docs/analysis.md': ['look/sheet.png', 'report.html', 'results.segm.json', 'label_maps/*.png'],
-    'docs/deploy.md': ['DIR/model.onnx', 'DIR/model.pt2'],
+    'docs/deploy.md': ['DIR/model.onnx'],
     'docs/evaluation.md': ['drawn/*.png'],
     'docs/monitoring.md': ['curves.png', 'both.svg'],
     'docs/own_data.md': ['drawn/**/*.png', 'published/*.safetensors'],
@@ -98,7 +98,7 @@ def stand_ins(desk: Desk, page: str) -> dict[str, str]:
         'A.segm.json': 'results.segm.json',
         'B.segm.json': 'results.segm.json',
         'work_dirs/A': 'work_dirs/mine',
-        'work_dirs/B': 'work_dirs/mine',
+        'work_dirs/B': f'work_dirs/{DETECTOR}',
         'work_dirs/own/iter_160000.pth': checkpoint,
         'work_dirs/demo/held_out/coco/val2017': 'new_images',
         'work_dirs/demo/mask_rcnn_mambavision_demo_shapes': 'work_dirs/mine',
@@ -109,7 +109,6 @@ def stand_ins(desk: Desk, page: str) -> dict[str, str]:
     }
     if page == 'docs/deploy.md':  # a segmentor is exported sooner
         typed['CONFIG'], typed['CHECKPOINT'] = typed['SEGMENTOR'], typed['SEGMENTOR_CHECKPOINT']
-        typed['FOLDER'] = 'new_images'
     return typed
 
 
