@@ -143,7 +143,7 @@ def main() -> None:
     for name, value in slowest_imports(args.imports) if args.imports else []:
         print(f'{value:8.3f} s  {name}')
     record(
-        result_path('start_up', 'cpu'),
+        result_path(f'start_up_{Path(args.config).stem}', 'cpu'),
         'cpu',
         config=Path(args.config).stem,
         seconds={stage: round(value, 3) for stage, value in times.items()},

@@ -8,9 +8,15 @@ when it is asked for.
 
 from typing import TYPE_CHECKING
 
-from . import backbones, datasets, engine, former_paths  # noqa: F401  (registration)
+from . import start_up
+
+if start_up.in_own_command():
+    start_up.make_quick()
+
+# Imported for their registration.
+from . import backbones, datasets, engine, former_paths  # noqa: F401
 from .checkpoints import loader
-from .inference.drawing import hook  # noqa: F401  (registration)
+from .inference.drawing import hook  # noqa: F401
 
 if TYPE_CHECKING:
     from .inference.predictor import Predictor

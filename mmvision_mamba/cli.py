@@ -19,6 +19,7 @@ from .engine.console import Console
 from .engine.hooks import ProgressHook
 from .errors import InputError
 from .pairing import load_paired
+from .start_up import keep_what_is_imported
 
 # Of a disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,6 +48,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config that the shared arguments describe."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_paired(args.config, args.backbone, parse_options(args.cfg_options))
+    keep_what_is_imported()  # mmdet or mmseg, by the config
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -79,6 +81,7 @@ def run(main: Callable[..., None], *args, console: Console | None = None) -> Non
         console: What it prints to, where it builds a config: until the first iteration every
             exception is one of a config's value, and explained as such.
     """
+    keep_what_is_imported()
     try:
         if console is None:
             main(*args)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmvision_mamba'
 # From the ground up; what shares a line does not import each other.
 LAYERS = (
     ('standalone',),
-    ('errors', 'former_paths', 'versions'),
+    ('errors', 'former_paths', 'start_up', 'versions'),
     ('ops', 'state_dicts'),
     ('backbones',),
     ('checkpoints', 'datasets', 'evaluation'),

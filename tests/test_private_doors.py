@@ -77,16 +77,33 @@ def supervision_reads_one_label_file_by_these_functions():
     )
 
 
+def scripting_is_switched_off_and_on_by_these_functions():
+    from torch.jit import _state
+
+    _state.disable()
+    off = torch.jit.script(len) is len
+    _state.enable()
+    return off and bool(_state._enabled)
+
+
+def configs_are_formatted_from_their_dict_by_a_property():
+    return isinstance(Config(dict(a=1))._cfg_dict, dict) and isinstance(
+        Config.pretty_text, property
+    )
+
+
 # The door, the package, and the version in which it was last right.
 DOORS = [
     (batch_norms_share_a_base, torch, '2.11'),
     (trees_are_mapped_by_type, torch, '2.11'),
+    (scripting_is_switched_off_and_on_by_these_functions, torch, '2.11'),
     (supervision_reads_one_label_file_by_these_functions, supervision, '0.31.2'),
     (data_parallel_strategy_saves_and_loads_by_these_methods, mmengine, '0.10.12'),
     (checkpoint_hook_saves_by_these_methods, mmengine, '0.10.12'),
     (runner_says_what_it_loads, mmengine, '0.10.12'),
     (bases_of_a_config_are_looked_for_by_this_method, mmengine, '0.10.12'),
     (constructor_checks_its_options_by_this_method, mmengine, '0.10.12'),
+    (configs_are_formatted_from_their_dict_by_a_property, mmengine, '0.10.12'),
 ]
 
 

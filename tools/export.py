@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmvision_mamba.export.programs import Program
     from mmvision_mamba.inference.opening import OpenModel
 
-FORMATS = ('onnx', 'torch_export', 'html')
+FORMATS = ('onnx', 'torch_export', 'aoti', 'html')
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,8 @@ def parse_args() -> argparse.Namespace:
         '--format',
         type=_format,
         default='onnx',
-        help='onnx; torch_export, a program for PyTorch; or html, a page (default: onnx)',
+        help='onnx; torch_export, a program for PyTorch; aoti, one that is compiled for this '
+        'processor; or html, a page (default: onnx)',
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='a new folder; FILE.html for html'
@@ -201,7 +202,7 @@ def _export(
         return export, proving
     from mmvision_mamba.export.torch_programs import export_torch, prove_torch
 
-    export = export_torch(program, folder / 'model.pt2')
+    export = export_torch(program, folder / 'model.pt2', compiled=args.format == 'aoti')
     return export, partial(prove_torch, program, export)
 
 

@@ -43,6 +43,11 @@ def main(args: argparse.Namespace) -> None:
         if not args.config.endswith(SUFFIX):
             raise InputError(f'give CONFIG and CHECKPOINT: {args.config} alone cannot be tested')
         args.checkpoint = args.config
+    if args.backbone and args.config.endswith(SUFFIX):
+        raise InputError(
+            f'--backbone {args.backbone}: {args.config} holds a trained model, which comes with '
+            'its backbone; leave the option out, or give the config and a checkpoint'
+        )
     cfg = read_config(args)
     if is_exported(args.checkpoint):
         from mmvision_mamba.inference.exported_testing import use_exported

@@ -1,7 +1,7 @@
 // Runs DIR/model.onnx of a detector or a segmentor, as tools/export.py --preprocess inside wrote it,
 // on a PPM image, with onnxruntime's C++ interface and no other library.
 //
-//   g++ -std=c++17 -O2 predict.cpp -o predict $(pkg-config --cflags --libs libonnxruntime)
+//   g++ -std=c++17 -O2 -I/usr/include/onnxruntime predict.cpp -o predict -lonnxruntime
 //   ./predict DIR/model.onnx image.ppm 0.3
 //
 // A detector's objects are printed one a line: class, score, x1 y1 x2 y2 in pixels of the image; of

@@ -1,17 +1,22 @@
-"""MambaOut (arXiv 2405.07992): gated CNN blocks, built on timm's implementation."""
+"""MambaOut (arXiv 2405.07992): gated CNN blocks, built on timm's implementation.
+
+timm is imported when a model is built: it takes a second, which others need not wait for.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, log
+from typing import TYPE_CHECKING
 
-import timm
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from timm.models import mambaout as timm_mambaout
 from torch import Tensor, nn
 
 from ..ops import selective_scan
 from .pyramid import PyramidBackbone, check_fields, resolve_arch, stage_patterns
+
+if TYPE_CHECKING:
+    from timm.models import mambaout as timm_mambaout
 
 _PREFIX = 'mambaout_'
 _D_STATE = 16
@@ -27,7 +32,7 @@ class GatedConvBlock(nn.Module):
         block: timm's, whose layers it takes over under their names.
     """
 
-    def __init__(self, block: timm_mambaout.GatedConvBlock) -> None:
+    def __init__(self, block: 'timm_mambaout.GatedConvBlock') -> None:
         super().__init__()
         self.norm, self.fc1, self.act = block.norm, block.fc1, block.act
         self.conv, self.fc2 = block.conv, block.fc2
@@ -93,7 +98,7 @@ class MambaBlock(GatedConvBlock):
     The scan goes over the whole map, row by row.
     """
 
-    def __init__(self, block: timm_mambaout.GatedConvBlock) -> None:
+    def __init__(self, block: 'timm_mambaout.GatedConvBlock') -> None:
         super().__init__(block)
         self.ssm = SelectiveSSM(self.conv.out_channels)
 
@@ -144,6 +149,9 @@ class MambaOut(PyramidBackbone):
         compile: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
+        import timm
+        from timm.models import mambaout as timm_mambaout
+
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         names = {name.removeprefix(_PREFIX): {} for name in timm.list_models(_PREFIX + '*')}
@@ -198,6 +206,8 @@ class MambaOut(PyramidBackbone):
         """The authors' names turned into timm's."""
         if 'downsample_layers.0.conv1.weight' not in weights:
             return weights
+        from timm.models import mambaout as timm_mambaout
+
         return timm_mambaout.checkpoint_filter_fn(weights, self)
 
     def maps(self, x: Tensor) -> tuple[Tensor, ...]:

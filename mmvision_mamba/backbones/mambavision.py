@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -50,6 +49,15 @@ def _convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding)
 
 
+def _drop_path(rate: float) -> nn.Module:
+    """Stochastic depth of a block."""
+    if rate == 0:
+        return nn.Identity()
+    from timm.layers import DropPath  # with all of timm and torchvision, a second
+
+    return DropPath(rate)
+
+
 class PatchEmbed(nn.Module):
     """Stem: two 3x3 convolutions of stride 2, ``(B, in_channels, H, W)`` to stride 4."""
 
@@ -90,7 +98,7 @@ class ConvBlock(nn.Module):
         self.act1 = nn.GELU(approximate='tanh')
         self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1)
         self.norm2 = BatchNorm2d(dim, eps=1e-5)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = _drop_path(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act1(_convolve(self.conv1, self.norm1, x))
@@ -263,7 +271,7 @@ class Block(nn.Module):
         self.mixer = mixer
         self.norm2 = nn.LayerNorm(dim, eps=1e-5)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = _drop_path(drop_path)
         for name in ('gamma_1', 'gamma_2'):
             scale = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
             self.register_parameter(name, scale)
@@ -405,7 +413,9 @@ class MambaVision(PyramidBackbone):
             in_channels, channels, 1e-5, out_indices, frozen_stages, norm_eval, compile, init_cfg
         )
         self.patch_embed = PatchEmbed(in_channels, arch['in_dim'], dim)
-        rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        # On the CPU where the model is built on the meta device, too.
+        rising = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
+        rates = [stage.tolist() for stage in rising.split(list(depths))]
         levels = []
         for i in range(self.num_stages):
             width = channels[i]
@@ -450,7 +460,7 @@ class MambaVision(PyramidBackbone):
 
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

@@ -1,8 +1,8 @@
 """What was published: names, where each file lies, licences, and scores as published."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-
-import timm
+from functools import cached_property
 
 # What a repository of timm's calls its weights.
 TIMM_FILE = 'model.safetensors'
@@ -152,6 +152,8 @@ def _mambavision_models() -> list[Published]:
 
 def _mambaout_backbones() -> list[Published]:
     """Those that the installed timm knows, under its names."""
+    import timm
+
     cfgs = [timm.get_pretrained_cfg(name) for name in timm.list_pretrained('mambaout_*')]
     return [
         Published(
@@ -169,7 +171,22 @@ def _mambaout_backbones() -> list[Published]:
     ]
 
 
-PUBLISHED: dict[str, Published] = {
-    entry.name: entry
-    for entry in (*_mambavision_backbones(), *_mambavision_models(), *_mambaout_backbones())
-}
+class _Catalogue(Mapping[str, Published]):
+    """Of all that was published by name; timm, which takes a second, is asked with the first."""
+
+    @cached_property
+    def _entries(self) -> dict[str, Published]:
+        entries = (*_mambavision_backbones(), *_mambavision_models(), *_mambaout_backbones())
+        return {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> Published:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+PUBLISHED: Mapping[str, Published] = _Catalogue()

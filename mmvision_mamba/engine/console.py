@@ -21,6 +21,7 @@ from rich.console import Console as RichConsole
 from rich.progress import Progress
 from rich.text import Text
 
+from .deaf_workers import DeafWorkers
 from .rank import rank_from_environment
 
 # Of other packages, and nothing that a user of this one could act on.
@@ -205,7 +206,7 @@ class ConsoleLogger:
 
 
 @RUNNERS.register_module()
-class ConsoleRunner(ConsoleLogger, Runner):
+class ConsoleRunner(ConsoleLogger, DeafWorkers, Runner):
     """MMEngine's Runner, as quiet as the console that it runs in."""
 
 

@@ -28,6 +28,7 @@ from ..backbones.mambavision import Block, ConvBlock
 from ..checkpoints.main_process import ending_together
 from ..errors import InputError
 from .console import ConsoleLogger
+from .deaf_workers import DeafWorkers
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -62,7 +63,7 @@ def backbone_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 @RUNNERS.register_module()
-class ShardedRunner(FlexibleRunner):
+class ShardedRunner(DeafWorkers, FlexibleRunner):
     """FlexibleRunner whose checkpoints say how far training has come.
 
     MMEngine's own adds one to the epoch or iteration, also where CheckpointHook saves once more

@@ -1,4 +1,4 @@
-"""An open model as a program of PyTorch, of ``torch.export``."""
+"""An open model as a program of PyTorch: exported, or compiled to native code by AOTInductor."""
 
 import time
 from collections import Counter
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints import trust_checkpoints
+from ..errors import InputError
 from ..inference.exported_programs import TorchProgram
 from .exporter import prove_run
 from .programs import Program, quiet, record
@@ -58,12 +59,16 @@ class Named(nn.Module):
         return dict(zip(self.names, self.module(*inputs), strict=True))
 
 
-def export_torch(program: Program, path: Path) -> TorchExport:
-    """Record a program, and save it.
+def export_torch(program: Program, path: Path, compiled: bool = False) -> TorchExport:
+    """Record a program, and save or compile it.
 
     Args:
         program: It.
         path: Of the file to be written, ``.pt2``.
+        compiled: Whether AOTInductor compiles it, for this processor.
+
+    Raises:
+        InputError: It cannot be compiled.
     """
     start = time.perf_counter()
     with with_maps(program) as wide, quiet(), torch.no_grad():
@@ -73,11 +78,22 @@ def export_torch(program: Program, path: Path) -> TorchExport:
             wide, module=Named(wide.module, wide.output_names).eval(), dynamic_shapes=shapes
         )
         recorded = record(named)
-        torch.export.save(recorded, path)
+        if compiled:
+            _compile(recorded, path)
+        else:
+            torch.export.save(recorded, path)
     operators = Counter(
         str(node.target) for node in recorded.graph.nodes if node.op == 'call_function'
     )
     return TorchExport(path, wide.output_names, operators, time.perf_counter() - start)
+
+
+def _compile(recorded: torch.export.ExportedProgram, path: Path) -> None:
+    try:
+        torch._inductor.aoti_compile_and_package(recorded, package_path=str(path))
+    except Exception as error:  # of classes of the compiler's own
+        reason = ' '.join(str(error).split())[:300]
+        raise InputError(f'the model cannot be compiled by AOTInductor: {reason}') from error
 
 
 def prove_torch(

@@ -1,6 +1,7 @@
-"""A program of PyTorch (``.pt2``) behind an exported model."""
+"""Programs of PyTorch (``.pt2``) behind an exported model: exported ones, and compiled ones."""
 
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,10 +26,10 @@ def open_network(path: Path, also: Sequence[str], threads: int) -> Network:
 
 
 class TorchProgram:
-    """A file of ``torch.export.save``, on the CPU, in torch's own threads.
+    """A file of ``torch.export.save`` or of AOTInductor, on the CPU, in torch's own threads.
 
-    Its author's code may run, as reading it evaluates expressions and unpickles. So it is opened
-    under :func:`~mmvision_mamba.checkpoints.trust_checkpoints` alone.
+    Its author's code runs: the one is native code, and reading the other evaluates expressions and
+    unpickles. So it is opened under :func:`~mmvision_mamba.checkpoints.trust_checkpoints` alone.
 
     Args:
         path: Of the file. Its program takes tensors and gives a dict of tensors.
@@ -45,7 +46,7 @@ class TorchProgram:
                 'mmvision_mamba.checkpoints.trust_checkpoints()'
             )
         try:
-            self._run, inputs, outputs = _open(path)
+            self._run, inputs, outputs = _open_compiled(path) if is_compiled(path) else _open(path)
         except Exception as error:  # it fails in any way, as it is run
             reason = ' '.join(str(error).split())[:200]
             raise InputError(f'{path} cannot be loaded by PyTorch: {reason}') from error
@@ -56,9 +57,17 @@ class TorchProgram:
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of these names; raises whatever PyTorch does."""
+        # A compiled program reads memory as its example's lay, and checks no strides.
+        given = (torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in self._names)
         with torch.inference_mode():
-            found = self._run(*(torch.from_numpy(feeds[name]) for name in self._names))
+            found = self._run(*given)
         return {name: found[name].numpy() for name in names}
+
+
+def is_compiled(path: Path) -> bool:
+    """Whether a ``.pt2`` is a package of AOTInductor; only its list of files is read."""
+    with zipfile.ZipFile(path) as archive:
+        return any('/data/aotinductor/' in name for name in archive.namelist())
 
 
 def _open(path: Path) -> tuple[Callable, pytree.TreeSpec, pytree.TreeSpec]:
@@ -67,3 +76,10 @@ def _open(path: Path) -> tuple[Callable, pytree.TreeSpec, pytree.TreeSpec]:
         warnings.simplefilter('ignore')  # of weights that are mapped, and not written to
         program = torch.export.load(path)
     return program.module(), program.call_spec.in_spec, program.call_spec.out_spec
+
+
+def _open_compiled(path: Path) -> tuple[Callable, pytree.TreeSpec, pytree.TreeSpec]:
+    """A program that was compiled: what runs it, and the shape of its inputs and outputs."""
+    program = torch._inductor.aoti_load_package(path)
+    inputs, outputs = (pytree.treespec_loads(spec) for spec in program.loader.get_call_spec())
+    return program, inputs, outputs

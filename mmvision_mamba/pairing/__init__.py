@@ -9,7 +9,6 @@ import difflib
 from collections.abc import Sequence
 from typing import TypeVar
 
-import timm
 from mmengine.config import Config
 from mmengine.logging import print_log
 
@@ -67,6 +66,8 @@ def pair(model: Model, backbone: str | dict) -> Model:
 
 def backbone_names() -> list[str]:
     """Names that :func:`pair` takes."""
+    import timm  # a second, of those who ask alone
+
     return [f'mambavision_{arch}' for arch in ARCHITECTURES] + timm.list_models('mambaout_*')
 
 

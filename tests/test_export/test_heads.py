@@ -24,6 +24,7 @@ HEADS = {
     'FCNHead': dict(num_convs=1, **LAST),
     'PSPHead': dict(pool_scales=(1, 2, 3), **LAST),
     'SegformerHead': PYRAMID,
+    'FPNHead': dict(feature_strides=[4, 8, 16, 32], **PYRAMID),
 }
 
 

@@ -35,7 +35,21 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(**data, **val)
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            small,
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(
+                type='PackDetInputs',
+                meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+            ),
+        ],
+        **data,
+        **val,
+    ),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file={root!r} + '/' + val['ann_file'])
@@ -91,6 +105,9 @@ def test_a_config_over_a_shipped_one_trains_and_is_tested_with_another_backbone(
     assert Predictor(published, device='cpu').class_names == THING_CLASSES
     with pytest.raises(InputError, match='comes with its backbone: mambaout_femto can be put into'):
         Predictor(published, backbone=backbone[1])
+    done = run_tool('test.py', published, *backbone, check=False)
+    assert done.returncode == 2
+    assert 'which comes with its backbone; leave the option out' in done.stderr
 
 
 def test_options_are_of_the_new_backbone(own_config, run_tool):

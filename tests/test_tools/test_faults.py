@@ -186,11 +186,15 @@ def test_sigterm_during_validation_ends_it_and_the_resumed_run_trains_on(
     assert_same_losses(folder, uninterrupted_detector)
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])
+@pytest.mark.parametrize(
+    ('name', 'start'),
+    [('SIGTERM', 'fork'), ('SIGINT', 'fork'), ('SIGHUP', 'spawn'), ('SIGTERM', 'forkserver')],
+)
 def test_a_signal_to_the_whole_group_saves_and_the_resumed_run_equals_an_uninterrupted_one(
-    name, uninterrupted_segmentor, shapes_data, tmp_path
+    name, start, uninterrupted_segmentor, shapes_data, tmp_path
 ):
-    run = Run(tmp_path, SEGMENTOR, SIX_ITERATIONS, data=shapes_data)
+    options = [*SIX_ITERATIONS, f'train_dataloader.multiprocessing_context={start}']
+    run = Run(tmp_path, SEGMENTOR, options, data=shapes_data)
     run.wait_for(lambda output: re.search(r'Iter\(train\)\s+\[2/', output))
     os.killpg(run.process.pid, getattr(signal, name))  # data loaders' workers too
     run.wait(status=0)

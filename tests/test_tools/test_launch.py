@@ -26,9 +26,9 @@ while not asked and os.getppid() == agent:  # it ends with its agent, as a train
     time.sleep(0.05)
 if not asked:
     sys.exit()
+folder.joinpath(f'asked_{os.environ["RANK"]}').write_text(signal.Signals(asked[0]).name)
 if sys.argv[2] == 'stubborn':
     time.sleep(60)
-folder.joinpath(f'asked_{os.environ["RANK"]}').write_text(signal.Signals(asked[0]).name)
 sys.exit(int(sys.argv[2]))
 """
 
@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_ends_the_agent_at_once(launch, tmp_path):
     ready = tmp_path / 'ready_0', tmp_path / 'ready_1'
     wait_for(*ready)
     agent.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    wait_for(tmp_path / 'asked_0', tmp_path / 'asked_1')
     agent.send_signal(signal.SIGINT)
     assert agent.wait(20) == 130
     for path in ready:

@@ -84,8 +84,11 @@ def build_program(
     if task == 'features':
         module = Backbone(model.backbone)
     elif task == 'segmentation':
+        from .enlarging import replace_upsamples  # mmseg, which detectors do without
+
         check_segmentor(model)
         replace_adaptive_pools(model.decode_head)
+        replace_upsamples(model.decode_head)
         module = Segmentor(model, probabilities)
         more = {'size': torch.tensor([345, 456])}
     else:
@@ -102,7 +105,7 @@ def build_program(
     if preprocess_inside:
         prepare = nn.Identity()
         module = Preprocessed(module, model.data_preprocessor)
-        image = image.permute(0, 2, 3, 1).to(torch.uint8)
+        image = image.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
         axes = (1, 2)
     axes = (axes if size is None else ()) + ((0,) if batch > 1 else ())
     dynamic = dict.fromkeys(sorted(axes), Dim.DYNAMIC)

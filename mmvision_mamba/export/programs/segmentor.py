@@ -63,10 +63,10 @@ class Segmentor(nn.Module):
 
 def check_segmentor(model: nn.Module) -> None:
     """Raise InputError unless a segmentor is one whose answer the program's is."""
-    from mmseg.models.decode_heads import FCNHead, PSPHead, SegformerHead, UPerHead
+    from mmseg.models.decode_heads import FCNHead, FPNHead, PSPHead, SegformerHead, UPerHead
     from mmseg.models.segmentors import EncoderDecoder
 
-    heads = (UPerHead, SegformerHead, FCNHead, PSPHead)
+    heads = (UPerHead, SegformerHead, FCNHead, FPNHead, PSPHead)
 
     if type(model) is not EncoderDecoder:
         raise InputError(

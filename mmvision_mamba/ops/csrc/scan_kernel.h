@@ -119,6 +119,7 @@ __attribute__((noinline)) void read_columns(const T* at, int64_t channel, int64_
     Vec<R> square[LANES] = {};
     for (int64_t lane = 0; lane < count; ++lane) {
       square[lane] = load_row<R>(at + lane * channel + t, some);
+      __builtin_prefetch(at + lane * channel + t + TILE);
     }
     transpose(square);
     for (int64_t i = 0; i < some; ++i) to[t + i] = square[i];

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -19,24 +20,21 @@ pytestmark = pytest.mark.slow
 SOURCE = Path(__file__).parents[3] / 'examples' / 'cpp' / 'predict.cpp'
 
 
-def flags() -> list[str]:
-    """Of the compiler: of ONNXRUNTIME_DIR, a release with include/ and lib/, else of a package."""
-    folder = os.environ.get('ONNXRUNTIME_DIR')
-    if folder:
-        return [
-            f'-I{folder}/include',
-            f'-L{folder}/lib',
-            f'-Wl,-rpath,{folder}/lib',
-            '-lonnxruntime',
-        ]
-    if shutil.which('pkg-config'):
-        command = ['pkg-config', '--cflags', '--libs', 'libonnxruntime']
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0:
-            return done.stdout.split()
+def flags(folder: Path) -> list[str]:
+    """Of the compiler: headers of a release or a package, the library of onnxruntime's wheel.
+
+    The library is linked into ``folder`` by the name that it goes by.
+    """
+    named = os.environ.get('ONNXRUNTIME_INCLUDE')
+    for include in [named] if named else ['/usr/include/onnxruntime', '/usr/local/include']:
+        if Path(include, 'onnxruntime_cxx_api.h').is_file():
+            [library] = Path(onnxruntime.__file__).parent.glob('capi/libonnxruntime.so.*')
+            (folder / 'libonnxruntime.so').symlink_to(library)
+            (folder / 'libonnxruntime.so.1').symlink_to(library)
+            return [f'-I{include}', f'-L{folder}', f'-Wl,-rpath,{folder}', '-lonnxruntime']
     pytest.skip(
-        "needs onnxruntime's C++ headers and library: the package libonnxruntime-dev, or its "
-        'release in ONNXRUNTIME_DIR'
+        "needs onnxruntime's C++ headers: the package libonnxruntime-dev, or the folder that holds "
+        'onnxruntime_cxx_api.h in ONNXRUNTIME_INCLUDE'
     )
 
 
@@ -44,7 +42,7 @@ def flags() -> list[str]:
 def program(tmp_path_factory):
     """Run the compiled program on a model and an image (H, W, 3); returns the finished process."""
     folder = tmp_path_factory.mktemp('cpp')
-    found = flags()
+    found = flags(folder)
     compiler = shutil.which('g++') or shutil.which('clang++')
     if compiler is None:
         pytest.skip('needs a C++ compiler')

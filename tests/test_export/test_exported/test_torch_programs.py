@@ -1,21 +1,26 @@
 """A model as a program of PyTorch: its folder opened by the package, where it is trusted."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from mmvision_mamba import Predictor
 from mmvision_mamba.checkpoints import trust_checkpoints
 from mmvision_mamba.errors import InputError
-from mmvision_mamba.export.exporter import write_export
+from mmvision_mamba.export.exporter import feeds, write_export
 from mmvision_mamba.export.programs import build_program
 from mmvision_mamba.export.proof_images import drawn_images
 from mmvision_mamba.export.self_check import verify
 from mmvision_mamba.export.torch_programs import export_torch, prove_torch
-from mmvision_mamba.inference.exported_programs import TorchProgram
+from mmvision_mamba.inference.exported_programs import TorchProgram, is_compiled
 from mmvision_mamba.inference.opening import open_model
+from mmvision_mamba.ops import selective_scan
 from mmvision_mamba.standalone.errors import Deviation
 
 pytestmark = pytest.mark.slow  # an export takes seconds
@@ -104,3 +109,30 @@ def test_a_program_that_gives_something_else_is_refused(segmentor, made_detector
     export_torch(program, copied / 'model.pt2')
     with trust_checkpoints(), pytest.raises(InputError, match='gives no label_map'):
         Predictor(copied)
+
+
+class ScannedImage(nn.Module):
+    """Little to compile: an image's pixels, normed and scanned along its rows."""
+
+    def forward(self, image):
+        u = F.layer_norm(image.flatten(2).transpose(1, 2), (3,))
+        A = -torch.ones(3, 2)
+        return (selective_scan(u, u.exp(), A, u[..., :2], u[..., 1:], channels_last=True),)
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='AOTInductor needs a C++ compiler')
+def test_a_compiled_program_answers_alike_and_is_opened_where_it_is_trusted(
+    made_detector, tmp_path
+):
+    whole = build_program(open_model(made_detector.config, made_detector.weights), 'backbone')
+    program = replace(whole, module=ScannedImage(), output_names=('y',))
+    image = next(drawn_images([(40, 56)]))
+    export = export_torch(program, tmp_path / 'model.pt2', compiled=True)
+    assert is_compiled(export.content)
+    assert 'mmvision_mamba.selective_scan.default' in export.operators
+    # Its channels lie last in memory, which what is compiled would not notice.
+    assert not feeds(program, image)['image'].flags.c_contiguous
+    [(_, off)] = prove_torch(program, export, [image])
+    assert off['y'] < 1e-5
+    with pytest.raises(InputError, match='is a program of PyTorch'):
+        TorchProgram(export.content)
