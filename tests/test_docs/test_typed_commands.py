@@ -46,7 +46,7 @@ MADE = {
     'docs/own_data.md': ['drawn/**/*.png', 'published/*.safetensors'],
     'docs/pairing.md': ['mine.py'],
     'docs/performance.md': ['cost.json'],
-    'docs/predict.md': ['results/predictions.json', 'results/predictions.csv'],
+    'docs/predict.md': ['results/predictions.json', 'results/predictions.csv', 'answers/images/*'],
 }
 
 
