@@ -36,7 +36,7 @@ from mmvision_mamba.config import fit_to_machine
 from mmvision_mamba.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / 'docs' / 'pairing.md'
+PAGE = ROOT / 'docs' / 'pairing_tried.md'
 ROWS = RESULTS / 'pairing.jsonl'
 PACKAGES = ('mmdet', 'mmseg')
 BACKBONES = {
@@ -248,7 +248,7 @@ def has_pyramid(row: dict) -> bool:
 
 
 def page(rows: list[dict]) -> str:
-    """docs/pairing.md, with its last part anew."""
+    """docs/pairing_tried.md, with its last part anew."""
     ran = sum('same_as' not in row and is_paired(row) for row in rows)
     rows = with_shared_results(rows)
     pyramid = [row for row in rows if has_pyramid(row)]

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,11 @@ def test_it_is_valid_and_kept_without_outputs():
 
 
 @pytest.fixture
-def desk(tmp_path, untrained, monkeypatch) -> Path:
+def desk(tmp_path, untrained, warm_python, monkeypatch) -> Path:
     """A folder with `mmvision` as a command, a small config, and a model to predict with."""
     (tmp_path / 'bin').mkdir()
     (tmp_path / 'bin' / 'mmvision').write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m mmvision "$@"\n'
+        f'#!/bin/sh\nexec {warm_python} {ROOT}/mmvision.py "$@"\n'
     )
     (tmp_path / 'bin' / 'mmvision').chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
@@ -71,3 +70,5 @@ def test_it_runs_from_top_to_bottom(desk, shapes_data):
     }
     assert images == {'predict', 'found', 'curves'}
     assert 'Trained to iteration 2 of 2' in str(notebook.cells)
+    [report] = [cell for cell in notebook.cells if cell.id == 'shown']
+    assert 'Errors of masks' in report.outputs[0].data['text/html']

@@ -71,7 +71,10 @@ def _become(
 
 
 def _import_packages() -> None:
-    import mmseg.apis  # noqa: F401
+    import mmdet.datasets
+    import mmdet.evaluation  # noqa: F401
+    import mmseg.apis
+    import mmseg.datasets  # noqa: F401
 
     import mmvision_mamba.cli
     import mmvision_mamba.engine.hooks

@@ -56,7 +56,12 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='how many of the worst images, and of the best, are shown (default: 6)',
     )
-    parser.add_argument('--batch-size', type=_positive, default=1, help='images at a time')
+    parser.add_argument(
+        '--batch-size',
+        type=_positive,
+        metavar='N',
+        help='images at a time, which detectors fill up to one size (default: as test.py)',
+    )
     parser.add_argument('--device', default='auto', help='such as cpu, cuda:1 or mps')
     add_backbone(parser)
     add_config_options(parser, 'override the config')
@@ -168,19 +173,25 @@ def _predict(
     from mmvision_mamba.inference.files.progress import ImageProgress
     from mmvision_mamba.inference.predict_data import detect_data, segment_data
     from mmvision_mamba.inference.predictor import Predictor
+    from mmvision_mamba.pairing import load_paired
     from mmvision_mamba.standalone.description import is_exported
 
-    options = dict(device=args.device, batch_size=args.batch_size)
-    if is_exported(model):
-        predictor = Predictor(model, **options)
-    else:
-        with trust_checkpoints(args.trust_checkpoint):
+    with trust_checkpoints(args.trust_checkpoint):
+        if is_exported(model):
+            predictor = Predictor(model, device=args.device, batch_size=args.batch_size or 1)
+        else:
+            changes = dict(cfg_options=parse_options(args.cfg_options), backbone=args.backbone)
+            if config != args.config:
+                changes = dict(cfg_options=None, backbone=None)
+            cfg = load_paired(config, changes['backbone'], changes['cfg_options'])
+            loader = cfg.get('test_dataloader') or {}
             predictor = Predictor(
                 config,
                 model,
-                cfg_options=parse_options(args.cfg_options) if config == args.config else None,
-                backbone=args.backbone if config == args.config else None,
-                **options,
+                device=args.device,
+                batch_size=args.batch_size or loader.get('batch_size', 1),
+                pad_batches=data.task == 'detection',
+                **changes,
             )
     Console.current.building = False
     if data.task == 'segmentation':

@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
             type='DrawingHook', folder=args.show_dir, score_thr=score_thr
         )
     fit_to_machine(cfg)
-    cfg.pop('runner_type', None)  # of a run that was sharded
+    cfg.runner_type = 'TestingRunner'
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise InputError(f'--tta: {args.config} has no tta_model and tta_pipeline')

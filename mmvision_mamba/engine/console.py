@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout, suppress
 from logging.handlers import MemoryHandler
+from pathlib import Path
 from typing import TextIO
 
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -206,6 +208,16 @@ class ConsoleLogger:
 @RUNNERS.register_module()
 class ConsoleRunner(ConsoleLogger, DeafWorkers, Runner):
     """MMEngine's Runner, as quiet as the console that it runs in."""
+
+
+@RUNNERS.register_module()
+class TestingRunner(ConsoleRunner):
+    """A runner that leaves the config in the work dir as training wrote it."""
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config that is tested beside the log of the test."""
+        self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
 
 
 class _Forgiving:

@@ -16,7 +16,7 @@ from .predictor import Predictor
 def detect_data(
     predictor: Predictor, data: DetectionData, advance: Callable[[], None]
 ) -> Detections:
-    """Predict on every image of a data set.
+    """Predict on every image of a data set, in the order in which they are tested.
 
     Args:
         predictor: A detector of the classes of the data.
@@ -28,7 +28,8 @@ def detect_data(
     """
     _check_classes(predictor, data.truth.class_names, 'detection')
     image, label, scores, boxes, masks = [], [], [], [], []
-    for place, result in enumerate(predictor.stream(data.paths)):
+    order = data.truth.listed
+    for place, result in zip(order, predictor.stream(data.paths[place] for place in order)):
         if tuple(data.truth.sizes[place]) != tuple(result.image_size):
             raise InputError(
                 f'{data.paths[place]} is {result.image_size[1]} x {result.image_size[0]}, and not '

@@ -40,15 +40,15 @@ class Predictor:
     """A detector or a segmentor, ready for images.
 
     An image's result does not depend on those beside it in a batch: images are computed together
-    only where the pipeline leaves them of one size.
+    only where the pipeline leaves them of one size, unless ``pad_batches``.
 
     Args:
         model: A config file, which needs ``weights``; the name of a published model; a file of
             ``tools/publish_model.py``; or the work dir of a training, of which the best, else the
             newest whole checkpoint is taken; or a folder of ``tools/export.py``, which onnxruntime
             (or PyTorch, where the folder holds a program of it, and is trusted) computes on the
-            CPU, and which takes no ``weights``, ``amp``, ``tta``, ``cfg_options`` or
-            ``tile_exact``.
+            CPU, and which takes no ``weights``, ``amp``, ``tta``, ``pad_batches``,
+            ``cfg_options`` or ``tile_exact``.
         weights: A checkpoint's path, URL or published name, instead of the model's own. It is read
             without running what is in it, see :func:`mmvision_mamba.checkpoints.trust_checkpoints`.
         device: Such as ``'cpu'``, ``'cuda:1'``; ``'auto'`` is a CUDA GPU, else Apple's (mps, on
@@ -57,6 +57,8 @@ class Predictor:
         tta: Whether to predict at several scales and flipped, as the config's ``tta_pipeline`` and
             ``tta_model`` say, which takes as many times longer.
         batch_size: How many images to compute at a time.
+        pad_batches: Whether a detector computes images of other sizes together too, filled up to
+            the largest of them, as ``tools/test.py`` does.
         probabilities: Whether results of a segmentor hold the probabilities of all classes, which
             are 4 bytes for each class and pixel; not with ``tta``.
         cfg_options: Override the config, with dotted keys, as ``--cfg-options`` does.
@@ -96,6 +98,7 @@ class Predictor:
         amp: str | None = None,
         tta: bool = False,
         batch_size: int = 1,
+        pad_batches: bool = False,
         probabilities: bool = False,
         cfg_options: Mapping | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -115,6 +118,7 @@ class Predictor:
                 weights=weights,
                 amp=amp,
                 tta=tta,
+                pad_batches=pad_batches,
                 cfg_options=cfg_options,
                 tile_exact=tile_exact,
                 backbone=backbone,
@@ -124,6 +128,8 @@ class Predictor:
             chosen = torch_device(device)
             opened = open_model(model, weights, cfg_options, backbone)
             _refuse_combinations(opened, str(model), amp_dtype, tta, probabilities, tile_exact)
+            if pad_batches and opened.task != 'detection':
+                raise InputError(f'pad_batches is of detectors, and {model} is a segmentor')
             self._model = TorchModel(
                 opened,
                 str(model),
@@ -138,6 +144,7 @@ class Predictor:
         self.palette = self._model.palette
         self.device = self._model.device
         self.batch_size = batch_size
+        self._groups = _together if pad_batches else _of_one_size
         self.probabilities = probabilities
         if tile is not None and self.task == 'segmentation':
             self._model.check_blendable()
@@ -265,7 +272,7 @@ class Predictor:
 
     def _compute(self, samples: list[Sample]) -> list[Result]:
         results: list[Result | None] = [None] * len(samples)
-        for places in _of_one_size(samples):
+        for places in self._groups(samples):
             found = self._model.predict([samples[i] for i in places])
             for i, result in zip(places, found):
                 results[i] = result
@@ -331,6 +338,10 @@ def _compute_alone() -> None:
 @cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # which takes milliseconds to look at all libraries
+
+
+def _together(samples: list[Sample]) -> list[list[int]]:
+    return [list(range(len(samples)))] if samples else []
 
 
 def _of_one_size(samples: list[Sample]) -> list[list[int]]:

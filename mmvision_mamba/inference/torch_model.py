@@ -86,7 +86,7 @@ class TorchModel:
         return self.pipeline.transform(loaded)
 
     def predict(self, samples: Sequence[Sample]) -> list[DetectionResult | SegmentationResult]:
-        """Results of samples whose inputs are of one size."""
+        """Results of samples, of which those of a segmentor are of one size."""
         batch = [_inputs(sample) for sample in samples]
         outputs = self._run_small(batch) if self._resizes else self._run(batch)
         return [self.result(output, sample) for output, sample in zip(outputs, samples)]

@@ -1,11 +1,14 @@
-"""A folder to type commands of the pages in: tools, small configs, weights put there by hand."""
+"""A folder to type commands of the pages in: tools, small configs, data, weights put there."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import save_file
 from small_detector import SMALL_DETECTOR
 
@@ -28,6 +31,12 @@ model = dict(
 )
 """,
 }
+ONE_EPOCH = 'train_cfg = dict(max_epochs=1, val_interval=1)\n'
+# What makes a tool end soon.
+SHORTER = {
+    'tools/train.py configs/': '--cfg-options train_cfg.max_iters=2',
+    'tools/benchmark.py': '--size 64 64 --rounds 1',
+}
 
 
 class Desk:
@@ -40,6 +49,7 @@ class Desk:
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.folder, self._programs = folder, python.parent
+        self._said: dict[str, str] = {}
         (folder / 'tools').symlink_to(ROOT / 'tools')
         (folder / 'bin').mkdir()
         (folder / 'bin' / 'mmvision').write_text(
@@ -54,12 +64,27 @@ class Desk:
             path = folder / 'hub' / 'checkpoints' / PUBLISHED[name].local_name
             _put_by_hand(path, folder / 'configs' / f'{config}.py')
 
-    def type_in(self, command: str, **variables: str) -> str:
-        """Run a line of shell; returns all that it said."""
-        environment = _environment(TORCH_HOME=str(self.folder), **variables)
+    def type_in(self, command: str, **stand_ins: str) -> str:
+        """Run a line of shell, unless it was run here before; returns all that it said.
+
+        Args:
+            command: As it stands on a page.
+            stand_ins: What is typed in place of a name.
+        """
+        for name, path in stand_ins.items():
+            command = re.sub(rf'(?<![\w/-]){re.escape(name)}(?![\w/])', path, command)
+        for tool, options in SHORTER.items():
+            if tool in command:
+                command += f' {options}'
+        if command not in self._said:
+            self._said[command] = self._run(command)
+        return self._said[command]
+
+    def _run(self, command: str) -> str:
+        variables = dict(TORCH_HOME=str(self.folder), PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+        environment = dict(os.environ, **variables)
         environment['PATH'] = f'{self._programs}:{self.folder}/bin:{environment["PATH"]}'
-        if 'train.py' in command:
-            command += ' --cfg-options train_cfg.max_iters=2'
+        environment.pop('MMVISION_DATA', None)
         done = subprocess.run(
             ['bash', '-o', 'pipefail', '-c', command],
             cwd=self.folder,
@@ -71,12 +96,35 @@ class Desk:
         assert done.returncode == 0, f'{command}\n{said[-3000:]}'
         return said
 
-
-def _environment(**variables: str) -> dict[str, str]:
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', **variables)
-    if 'MMVISION_DATA' not in variables:
-        environment.pop('MMVISION_DATA', None)
-    return environment
+    def lay_out(self, shapes: Path) -> None:
+        """Put there what pages take for granted: data, images, a video, an untrained segmentor."""
+        images = sorted((shapes / 'coco' / 'val2017').iterdir())
+        (self.folder / 'data').mkdir()
+        (self.folder / 'data' / 'shapes').symlink_to(shapes)
+        (self.folder / 'data' / 'coco').symlink_to(shapes / 'coco')
+        (self.folder / 'new_images').symlink_to(images[0].parent)
+        (self.folder / 'photos' / 'of_today').mkdir(parents=True)
+        (self.folder / 'photos' / 'of_today' / 'one.jpg').symlink_to(images[0])
+        for name in ('photo.jpg', 'photos/two.jpg'):
+            (self.folder / name).symlink_to(images[0])
+        (self.folder / 'last').touch()
+        os.utime(self.folder / 'last', (0, 0))
+        image = cv2.imread(str(images[0]))
+        cv2.imwrite(str(self.folder / 'scan.tif'), cv2.resize(image, (1100, 64)))
+        size = image.shape[1::-1]
+        video = cv2.VideoWriter(
+            str(self.folder / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5, size
+        )
+        video.write(np.ascontiguousarray(image))
+        video.release()
+        (self.folder / 'own.py').write_text(f"_base_ = 'configs/{DETECTOR}.py'\n" + ONE_EPOCH)
+        work_dir = self.folder / 'work_dirs' / 'a_upernet'
+        work_dir.mkdir(parents=True)
+        cfg = load_config(str(self.folder / 'configs' / f'{SEGMENTOR}.py'))
+        cfg.dump(work_dir / f'{SEGMENTOR}.py')
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            weights = MODELS.build(cfg.model).state_dict()
+        torch.save(dict(state_dict=weights, meta={}), work_dir / 'iter_1.pth')
 
 
 def _put_by_hand(path: Path, config: Path) -> None:

@@ -28,13 +28,11 @@ class Block:
 
 
 def links(page: Path) -> list[str]:
-    text = re.sub(r'`[^`\n]*`', '', _FENCED.sub('', page.read_text()))
-    return re.findall(r'\]\(([^)\s]+)\)', text)
+    return re.findall(r'\]\(([^)\s]+)\)', re.sub(r'`[^`\n]*`', '', text(page)))
 
 
 def anchors(page: Path, slug) -> set[str]:
-    text = _FENCED.sub('', page.read_text())
-    return {slug(heading) for heading in re.findall(r'^#+ (.*)$', text, re.MULTILINE)}
+    return {slug(heading) for heading in re.findall(r'^#+ (.*)$', text(page), re.MULTILINE)}
 
 
 def github_slug(heading: str) -> str:
@@ -46,11 +44,16 @@ def mkdocs_slug(heading: str) -> str:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    for text in re.findall(r'^```bash\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE):
-        lines = text.replace('\\\n', ' ').splitlines()
+    for block in re.findall(r'^```bash\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE):
+        lines = block.replace('\\\n', ' ').splitlines()
         needs = [line.removeprefix(NEEDS) for line in lines if line.startswith(NEEDS)]
         commands = (' '.join(shlex.split(line, comments=True)) and line for line in lines)
         yield Block(tuple(filter(None, commands)), ' '.join(needs))
+
+
+def text(page: Path) -> str:
+    """Without what is fenced."""
+    return _FENCED.sub('', page.read_text())
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -58,8 +61,7 @@ def python_blocks(page: Path) -> list[str]:
 
 
 def inline_code(page: Path) -> list[str]:
-    text = _FENCED.sub('', page.read_text())
-    return [' '.join(code.split()) for code in re.findall(r'`([^`]+)`', text)]
+    return [' '.join(code.split()) for code in re.findall(r'`([^`]+)`', text(page))]
 
 
 def calls(command: str) -> list[list[str]]:

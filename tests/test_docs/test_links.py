@@ -1,7 +1,11 @@
 """Links between pages lead somewhere, on the site and in the repository alike."""
 
+import os
 import re
+from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.parse import unquote
+from urllib.request import Request, urlopen
 
 import doc_pages as pages
 import pytest
@@ -11,6 +15,15 @@ PATH = re.compile(
     r'(?<![\w/.~-])'  # within no longer path
     r'(?:benchmarks|configs|docs|mmvision_mamba|requirements|tests|tools)/\w[\w./*-]*'
 )
+EXTERNAL = sorted(
+    {
+        link
+        for name in pages.NAMES
+        for link in pages.links(pages.ROOT / name)
+        if link.startswith('http')
+    }
+)
+GONE = (404, 410)  # others are of hosts that want no programs, or a password
 
 
 @pytest.mark.parametrize('name', pages.NAMES)
@@ -46,3 +59,17 @@ def test_the_site_has_every_page_once():
     docs = {name.removeprefix('docs/') for name in pages.NAMES if name.startswith('docs/')}
     assert docs <= set(nav)
     assert set(nav) - docs == {name for name in pages.NAMES if '/' not in name} - {'README.md'}
+
+
+@pytest.mark.skipif('EXTERNAL_LINKS' not in os.environ, reason='asks hosts: EXTERNAL_LINKS=1')
+@pytest.mark.parametrize('link', EXTERNAL)
+def test_what_is_linked_elsewhere_is_there(link):
+    request = Request(link, method='HEAD', headers={'User-Agent': 'Mozilla/5.0'})
+    status = None
+    try:
+        urlopen(request, timeout=20).close()
+    except HTTPError as error:
+        status = error.code
+    except (OSError, HTTPException) as error:
+        pytest.skip(f'{link} cannot be reached: {error}')
+    assert status not in GONE, link

@@ -1,4 +1,4 @@
-"""docs/pairing.md shows what benchmarks/pairing.py has measured, and that is what is claimed."""
+"""docs/pairing_tried.md shows what benchmarks/pairing.py measured, and that is what is claimed."""
 
 import importlib
 from pathlib import Path

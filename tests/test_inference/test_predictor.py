@@ -302,6 +302,11 @@ def test_an_option_that_does_not_fit_is_one_clear_error(detector, options, words
         Predictor(detector.config, detector.weights, **{'device': 'cpu', **options})
 
 
+def test_only_a_detector_pads_batches(segmentor):
+    with pytest.raises(InputError, match='pad_batches is of detectors'):
+        Predictor(segmentor.config, segmentor.weights, device='cpu', pad_batches=True)
+
+
 def test_a_line_that_the_pipeline_resizes_to_nothing_is_passed_over(detector, noise):
     errors = []
     results = detector.predictor.stream(

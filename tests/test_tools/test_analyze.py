@@ -5,8 +5,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmvision_mamba.analysis.report.data import read_test_data
+from mmvision_mamba.analysis.report.detection.reading import read_detections
+from mmvision_mamba.config import load_config
+from mmvision_mamba.engine.console import Console
 from mmvision_mamba.errors import InputError
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -14,14 +19,20 @@ DETECTOR = str(TOOLS.parent / 'configs' / 'mask_rcnn_mambavision_demo_shapes.py'
 
 
 @pytest.fixture
-def analyze(monkeypatch, tmp_path, shapes_data, capsys):
-    """Call the tool in an empty folder; gives what it printed."""
+def tool(monkeypatch, tmp_path, shapes_data):
+    """The tool's module, in an empty folder."""
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMVISION_DATA', str(shapes_data))
     spec = importlib.util.spec_from_file_location('analyze', TOOLS / 'analyze.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.fixture
+def analyze(monkeypatch, tool, capsys):
+    """Call the tool; gives what it printed."""
 
     def call(*args):
         monkeypatch.setattr(sys, 'argv', ['analyze.py', *map(str, args)])
@@ -52,12 +63,36 @@ def test_predictions_are_reported_on(analyze, predictions):
     assert 'predict.py without --score 0' in html
 
 
+def test_a_model_is_set_against_another(analyze, predictions):
+    better = predictions.with_name('better.json')
+    content = json.loads(predictions.read_text())
+    for entry in content['annotations'][::2]:
+        entry['bbox'][0] += 3
+    better.write_text(predictions.read_text())
+    predictions.with_name('worse.json').write_text(json.dumps(content))
+    said = analyze(
+        DETECTOR, better, '--against', better.with_name('worse.json'), '--names', 'new', 'old'
+    )
+    assert 'bbox_AP: new - old = +0.' in said
+    html = Path('report.html').read_text()
+    assert '<h1>new (better.json) against old (worse.json) on the test data of mask' in html
+
+
 @pytest.mark.slow
-def test_a_checkpoint_is_run_and_reported_on(run_tool, untrained, shapes_data, tmp_path):
-    config, weights = untrained('mask_rcnn_mambavision_demo_shapes')
-    args = (config, weights, '--out', 'there/is.html', '--device', 'cpu')
-    assert 'segm_AP: 0.' in run_tool('analyze.py', *args, data=shapes_data).stdout
-    assert 'Errors of masks' in (tmp_path / 'there' / 'is.html').read_text()
+def test_a_checkpoint_finds_what_test_py_finds_with_it(
+    run_tool, tool, monkeypatch, untrained, shapes_data
+):
+    config, weights = map(str, untrained('mask_rcnn_mambavision_demo_shapes'))
+    run_tool('test.py', config, weights, '--out', 'results', data=shapes_data)
+    monkeypatch.setattr(sys, 'argv', ['analyze.py', config, weights, '--device', 'cpu'])
+    data = read_test_data(load_config(config))
+    with Console():
+        found = tool.find(tool.parse_args(), config, weights, data)
+    expected = read_detections('results.segm.json', data.truth)
+    assert found.image.tolist() == expected.image.tolist()
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-6)
+    assert found.masks == expected.masks
 
 
 @pytest.mark.parametrize(

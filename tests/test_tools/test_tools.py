@@ -131,6 +131,8 @@ def test_tta_gives_all_metrics_and_draws_the_truth(task, shapes_data, run_tool, 
     args = (config, folder / name, '--tta', '--show-dir', 'drawn')
     done = run_tool('test.py', *args, data=shapes_data)
     assert metric in logged(done)
+    # The config of a training there stays: it is of the model without augmentation.
+    assert not list((tmp_path / 'work_dirs').glob('*/*.py'))
     assert re.search(r'(Epoch|Iter)\(test\) +\[1/\d\]  images/s: \S+  eta: ', logged(done))
     originals = sorted((shapes_data / 'shapes').glob(images))
     assert drawn(tmp_path) == {path.stem for path in originals}

@@ -82,3 +82,11 @@ def test_it_passes_its_check(detector):
         *(f'rpn{level}' for level in levels),
         'result',
     ]
+
+
+def test_a_report_on_it_has_the_scores_that_test_py_gives_it(detector, run_tool, shapes_data):
+    args = (detector.config, detector.folder)
+    run_tool('test.py', *args, '--out', 'results', data=shapes_data)
+    said = run_tool('analyze.py', *args, '--against', 'results.segm.json', data=shapes_data).stdout
+    for kind in ('bbox_AP', 'segm_AP'):
+        assert f'{kind}: A - B = +0.000 (+0.000 to +0.000)' in said

@@ -137,6 +137,7 @@ def test_the_page_serves_it(segmentor, images, expected):
         (dict(weights='x.pth'), 'weights: .* is run as it is'),
         (dict(amp='bfloat16'), 'amp: .* is run as it is'),
         (dict(tta=True), 'tta: .* is run as it is'),
+        (dict(pad_batches=True), 'pad_batches: .* is run as it is'),
         (dict(tile_exact=True), 'tile_exact: .* is run as it is'),
         (dict(cfg_options={'a': 1}), 'cfg_options: .* is run as it is'),
         (dict(device='cuda:1'), 'device cuda:1: .* on the CPU'),

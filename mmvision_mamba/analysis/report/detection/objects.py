@@ -22,6 +22,7 @@ class Truth:
 
     Attributes:
         image_ids: Of the file, ascending; an image is its place here.
+        listed: Places of the images in the order of the file, in which they are tested.
         names: ``file_name`` of each image.
         sizes: (height, width) of each image.
         class_names: Of the model, in the order of its labels.
@@ -35,6 +36,7 @@ class Truth:
     """
 
     image_ids: list
+    listed: list[int]
     names: list[str]
     sizes: np.ndarray
     class_names: tuple[str, ...]
@@ -166,6 +168,7 @@ def read_truth(ann_file: str | Path, class_names: Sequence[str], with_masks: boo
         masks = [_rle(a['segmentation'], sizes[place[a['image_id']]]) for a in wanted]
     return Truth(
         image_ids=list(place),
+        listed=list(dict.fromkeys(place[image['id']] for image in data['images'])),
         names=[str(image.get('file_name', image['id'])) for image in images],
         sizes=sizes,
         class_names=tuple(class_names),
