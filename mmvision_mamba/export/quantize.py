@@ -60,38 +60,37 @@ def quantize(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> 
         InputError: onnxruntime's quantiser cannot be imported, or there is no image.
     """
     quantization = quantizer()
+    from .ranges import find_ranges  # of onnxruntime's quantiser too
+
     waiting = iter(feeds)
     first = next(waiting, None)
     if first is None:
         raise InputError('int8: there is no image to calibrate on')
 
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.feeds = _and_then(first, waiting)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.feeds, None)
-
     nodes = quantizable(model.graph)
+    names = [node.name for node in nodes]
     kinds = sorted({node.op_type for node in nodes})
     with tempfile.TemporaryDirectory() as temporary, _quiet():
-        path = Path(temporary, 'model.onnx')
-        quantization.quantize_static(
+        source, path = Path(temporary, 'model.onnx'), Path(temporary, 'quantized.onnx')
+        onnx.save(model, source)
+        whole = quantization.QDQQuantizer(
             _copied(model),
-            path,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=kinds,
-            nodes_to_quantize=[node.name for node in nodes],
             per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
+            reduce_range=False,
+            weight_qType=quantization.QuantType.QInt8,
+            activation_qType=quantization.QuantType.QUInt8,
+            tensors_range=find_ranges(source, names, _and_then(first, waiting)),
+            nodes_to_quantize=names,
+            nodes_to_exclude=[],
+            op_types_to_quantize=kinds,
             extra_options=dict(
                 # The product of a linear stays in float32, to which its bias is added.
                 OpTypesToExcludeOutputQuantization=['MatMul', 'Gemm'],
                 QDQOpTypePerChannelSupportToAxis={'MatMul': 1},
             ),
         )
+        whole.quantize_model()
+        whole.model.save_model_to_file(path)
         quantized = onnx.load(path)
     onnx.checker.check_model(quantized)
     return quantized

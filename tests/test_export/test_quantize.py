@@ -1,4 +1,6 @@
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +111,26 @@ def test_int8_keeps_a_scale_for_each_channel_and_is_near(net, images):
     assert list(weights['kernel_scale'].dims) == [32]
     assert list(weights['weight_scale'].dims) == [40]
     assert 0 < off(net, quantized, images[0]) < 0.05
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux tells peaks')
+def test_calibration_holds_a_few_maps_at_a_time_and_not_all(rng):
+    image = rng.normal(size=(1, 16, 256, 256)).astype(np.float32)  # 4 MiB, and so is each map
+    layers = '\n'.join(f'x{i + 1} = Conv (x{i}, kernel)' for i in range(40))
+    chain = f"""
+    <ir_version: 9, opset_import: ["" : 20]>
+    net (float[1, 16, 256, 256] x0) => (float[1, 16, 256, 256] x40) {{ {layers} }}
+    """
+    model = model_of(chain, kernel=np.eye(16, dtype=np.float32)[:, :, None, None])
+    before = megabytes('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')  # the peak is from here on
+    quantize(model, [dict(x0=image)])
+    assert megabytes('VmHWM') - before < 15 * image.nbytes / 2**20
+
+
+def megabytes(kind: str) -> float:
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(rf'{kind}:\s*(\d+)', status)[1]) / 1024
 
 
 def test_int8_without_an_image_is_refused(net):
