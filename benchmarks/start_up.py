@@ -54,6 +54,7 @@ def run_in_stages(arguments: list[str]) -> None:
         return call
 
     stamp('Python')
+    sys.modules['__main__'].__file__ = str(TRAIN)  # by which the package knows its own commands
     from mmvision_mamba import cli
     from mmvision_mamba.datasets.checking import before_training
 
@@ -103,7 +104,11 @@ def train(config: str, folder: str, options: list[str]) -> dict[str, float]:
 
 def slowest_imports(count: int) -> list[tuple[str, float]]:
     """Names and seconds of the modules that take longest by themselves, with what they are for."""
-    command = [sys.executable, '-X', 'importtime', '-c', 'import mmvision_mamba.cli, mmdet.models']
+    program = (
+        f'import sys; sys.modules["__main__"].__file__ = {str(TRAIN)!r}\n'
+        'import mmvision_mamba.cli, mmdet.datasets, mmdet.evaluation, mmdet.models'
+    )
+    command = [sys.executable, '-X', 'importtime', '-c', program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = re.findall(r'^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$', done.stderr, re.MULTILINE)
     return sorted(((name, int(own) / 1e6) for own, name in lines), key=lambda line: -line[1])[
