@@ -72,7 +72,7 @@ class Desk:
             stand_ins: What is typed in place of a name.
         """
         for name, path in stand_ins.items():
-            command = re.sub(rf'(?<![\w/-]){re.escape(name)}(?![\w/])', path, command)
+            command = re.sub(rf'(?<![\w/-]){re.escape(name)}(?!\w)', path, command)
         for tool, options in SHORTER.items():
             if tool in command:
                 command += f' {options}'
