@@ -38,7 +38,7 @@ EXACT = Tolerance()
 TOLERANCES = {
     'float32': EXACT,
     'fp16': Tolerance(1e-2, 1e-2, iou=0.95, score=1e-2, mask=0.95, objects=0.95),
-    'int8': Tolerance(0.2, 0.1, iou=0.75, score=0.15, mask=0.85, above=0.3, objects=0.5),
+    'int8': Tolerance(0.2, 0.1, iou=0.75, score=0.15, mask=0.85, above=0.3, objects=0.6),
 }
 
 
