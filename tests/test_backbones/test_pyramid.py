@@ -138,6 +138,18 @@ def test_in_channels_may_differ_from_three(family):
 
 
 @both
+def test_padding_does_not_swell_the_gradients_of_random_weights(family):
+    norms = []
+    for padded in (1, 64):
+        model = build(family, drop_path_rate=0.0).train()
+        image = torch.randn(2, 3, 128, 128)
+        image[..., -padded:] = 0
+        sum(output[:, 0].mean() for output in model(image)).backward()
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]))
+    assert norms[1] < 2 * norms[0]
+
+
+@both
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_autocast_training_gives_finite_gradients(family, dtype):
     model = build(family).train()
