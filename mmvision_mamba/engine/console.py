@@ -135,6 +135,8 @@ class Console:
         for handler in logger.handlers:
             if type(handler) is not logging.StreamHandler:
                 continue
+            if handler.stream.closed:  # of an earlier command in this process; not to be flushed
+                handler.stream = self._stream
             undo.callback(handler.setStream, self._stream)
             handler.setStream(_Lines(self._stream, self.print))
             undo.callback(handler.removeFilter, is_shown)

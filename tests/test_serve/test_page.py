@@ -236,8 +236,9 @@ def test_a_visitors_browser_asks_this_server_alone(visitor, models, images):
     visitor.wait_for_status('with a score')
     visitor.toggle('boxes')
     assert visitor.asked_hosts() == {'127.0.0.1'}
-    severe = [e for e in visitor.browser.get_log('browser') if e['level'] == 'SEVERE']
-    assert not severe
+    severe = [e['message'] for e in visitor.browser.get_log('browser') if e['level'] == 'SEVERE']
+    # Gradio logs its own closing of a stream so, if that comes in the midst of an answer.
+    assert not [message for message in severe if 'AbortError' not in message]
 
 
 def test_what_the_controls_show_at_first_is_what_is_drawn(visitor, models):
