@@ -1,6 +1,6 @@
 """What a command's start costs for nothing in other packages, put off or left out.
 
-In processes of this package's own commands alone: whoever imports it finds all as it was.
+In processes of this package's own commands alone: none of this is done to others that import it.
 
 mmdet's modules import scipy, imgaug, numba and pyplot at their top for a few models and transforms,
 and all of mmdet is imported before any model is built: seconds of every command. Those modules are

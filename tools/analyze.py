@@ -180,18 +180,18 @@ def _predict(
         if is_exported(model):
             predictor = Predictor(model, device=args.device, batch_size=args.batch_size or 1)
         else:
-            changes = dict(cfg_options=parse_options(args.cfg_options), backbone=args.backbone)
-            if config != args.config:
-                changes = dict(cfg_options=None, backbone=None)
-            cfg = load_paired(config, changes['backbone'], changes['cfg_options'])
-            loader = cfg.get('test_dataloader') or {}
+            own = config == args.config
+            backbone = args.backbone if own else None
+            options = parse_options(args.cfg_options) if own else None
+            loader = load_paired(config, backbone, options).get('test_dataloader') or {}
             predictor = Predictor(
                 config,
                 model,
                 device=args.device,
                 batch_size=args.batch_size or loader.get('batch_size', 1),
                 pad_batches=data.task == 'detection',
-                **changes,
+                cfg_options=options,
+                backbone=backbone,
             )
     Console.current.building = False
     if data.task == 'segmentation':

@@ -63,6 +63,6 @@ class DeafWorkers:
             if method in _CONTEXTS:
                 with _blocked():  # started in the workers' midst it would unblock them
                     resource_tracker.ensure_running()
-                dataloader = copy.deepcopy(dataloader)
+                dataloader = copy.copy(dataloader)
                 dataloader['multiprocessing_context'] = _CONTEXTS[method]()
         return Runner.build_dataloader(dataloader, *args, **kwargs)
